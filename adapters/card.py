@@ -1,0 +1,49 @@
+"""The card: what an adapter was trained with, and must therefore be served with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from datasets_app.errors import InputError
+
+CARD_FILE = "switchyard.json"
+
+
+class AdapterCard(BaseModel):
+    """Travels inside the adapter's files as `switchyard.json`, so the content hash covers it.
+
+    `system` is the system turn (None: none is sent); `human` the human turn, in which `{prompt}` stands for the
+    user's words and `<image>` for the screenshot; `min_pixels` and `max_pixels` bound the screenshot after
+    resizing, in pixels; `labels` are the names that a router may answer, in label order.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["router", "expert"]
+    base: str = Field(min_length=1)  # fingerprint of the base model's files
+    system: str | None = None
+    human: str = "<image>\n{prompt}"
+    min_pixels: int = Field(gt=0)
+    max_pixels: int = Field(gt=0)
+    labels: tuple[str, ...] = ()
+    lineage: dict[str, Any] = Field(default_factory=dict)  # run, dataset hash, package versions
+
+    @classmethod
+    def read(cls, directory: Path) -> AdapterCard:
+        """Read the card of the adapter in `directory`; InputError if it is absent or wrong."""
+        path = directory / CARD_FILE
+        if not path.is_file():
+            raise InputError(f"{path} is missing: an adapter needs its card, which training writes.")
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(str(part) for part in first["loc"])
+            raise InputError(f"{path}, field {field!r}: {first['msg']}.") from error
+
+    def write(self, directory: Path) -> None:
+        """Write the card into `directory`, the same bytes for the same card."""
+        (directory / CARD_FILE).write_text(self.model_dump_json(indent=2) + "\n")

@@ -1,0 +1,9 @@
+"""The one exception for input that is wrong."""
+
+
+class InputError(ValueError):
+    """What the user gave is wrong.
+
+    The message is one sentence that names the field, file or line and says what would be right. Commands turn
+    it into exit code 2, the API into HTTP 400; it is never a bug.
+    """

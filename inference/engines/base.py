@@ -1,0 +1,37 @@
+"""The seam behind which requests are answered."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from inference.engines.types import Decision, Request, StackedResult, StackSpec
+
+
+class EngineError(Exception):
+    """The engine cannot answer; the message is one sentence for the operator."""
+
+
+class StackNotDeployed(EngineError):
+    """The request names a stack that this engine does not hold: deploy it and ask again."""
+
+
+class Engine(Protocol):
+    """Answers requests with a router and its experts on one base. Safe to call from any thread."""
+
+    def deploy(self, stack: StackSpec) -> None:
+        """Load every adapter of the stack, by hash, so that requests may name it; idempotent.
+
+        Raises `datasets_app.errors.InputError` if an adapter is broken or belongs to another base.
+        """
+
+    def route(self, request: Request) -> Decision:
+        """Decide which expert should answer."""
+
+    def infer(self, request: Request) -> StackedResult:
+        """Route, then generate with the chosen expert (greedy)."""
+
+    def status(self) -> dict[str, object]:
+        """The base's fingerprint, device, dtype and what is deployed."""
+
+    def close(self) -> None:
+        """Free what the engine holds."""
