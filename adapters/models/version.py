@@ -1,0 +1,34 @@
+"""An immutable set of adapter files."""
+
+from __future__ import annotations
+
+from django.db import models
+
+from adapters.models.adapter import Adapter
+
+
+class AdapterVersion(models.Model):
+    """One version of an adapter; its files lie in the store under `digest` and never change."""
+
+    adapter = models.ForeignKey(Adapter, models.PROTECT, related_name="versions")
+    number = models.PositiveIntegerField()
+    digest = models.CharField(max_length=71, help_text="sha256 of the files; the store's key.")
+    size = models.PositiveBigIntegerField(help_text="Bytes.")
+    card = models.JSONField(help_text="What it was trained with and is served with.")
+    facts = models.JSONField(help_text="Rank, alpha and target modules, read from the files.")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["-created_at", "-number"]
+        constraints = [
+            models.UniqueConstraint(fields=["adapter", "number"], name="version_number_once_per_adapter"),
+            models.UniqueConstraint(fields=["adapter", "digest"], name="version_digest_once_per_adapter"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.adapter.name} v{self.number}"
+
+    @property
+    def short_digest(self) -> str:
+        """The first 12 hex digits, enough for people."""
+        return self.digest.removeprefix("sha256:")[:12]

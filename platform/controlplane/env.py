@@ -1,0 +1,57 @@
+"""The environment, read once: every variable the product knows, with its default."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import tempfile
+from pathlib import Path
+
+import environ
+
+ROOT = Path(__file__).resolve().parents[2]
+MAX_SOCKET_PATH = 100  # sun_path holds 108 bytes on Linux, 104 on macOS
+
+env = environ.Env(
+    SWITCHYARD_ENV=(str, "local"),
+    SWITCHYARD_DATA=(str, str(ROOT / "var")),
+    SWITCHYARD_BASE=(str, ""),
+    SWITCHYARD_BASE_REVISION=(str, ""),
+    SWITCHYARD_DEVICE=(str, "auto"),
+    SWITCHYARD_DTYPE=(str, "float32"),
+    SWITCHYARD_LOCAL_SLOTS=(int, os.cpu_count() or 1),
+    SWITCHYARD_ENGINE_URL=(str, "http://127.0.0.1:8901"),
+    SWITCHYARD_HOSTS=(list, ["127.0.0.1", "localhost", "[::1]"]),
+    SWITCHYARD_LOG_LEVEL=(str, "INFO"),
+)
+
+LOCAL = env.str("SWITCHYARD_ENV") == "local"
+DATA = Path(env.str("SWITCHYARD_DATA")).resolve()
+
+
+def local_secrets(path: Path) -> None:
+    """Give this installation secrets of its own, kept in `path` (mode 0600) and read into the environment."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        pass
+    else:
+        with os.fdopen(handle, "w") as file:
+            file.write(f"SECRET_KEY={secrets.token_urlsafe(50)}\n")
+            file.write(f"SWITCHYARD_ENGINE_TOKEN={secrets.token_urlsafe(32)}\n")
+    environ.Env.read_env(path)  # what the environment already holds wins
+
+
+def broker_socket() -> Path:
+    """Where the embedded broker listens; in the temporary folder where the data folder's path is too long."""
+    path = DATA / "broker" / "broker.sock"
+    if len(str(path)) > MAX_SOCKET_PATH:
+        folder = f"switchyard-{os.getuid()}-{hashlib.sha256(str(DATA).encode()).hexdigest()[:12]}"
+        path = Path(tempfile.gettempdir()) / folder / "broker.sock"
+    return path
+
+
+if LOCAL:
+    local_secrets(DATA / "secrets.env")

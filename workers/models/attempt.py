@@ -1,0 +1,36 @@
+"""One launch of a run on a compute backend."""
+
+from __future__ import annotations
+
+import uuid
+
+from django.db import models
+
+from workers.models.run import Run
+
+
+def new_launch_key() -> str:
+    """128 random bits in hex."""
+    return uuid.uuid4().hex
+
+
+class Attempt(models.Model):
+    """One launch. `launch_key` names its outputs and is what the job itself claims before it does any work."""
+
+    run = models.ForeignKey(Run, models.CASCADE, related_name="attempts")
+    number = models.PositiveSmallIntegerField()
+    launch_key = models.CharField(max_length=32, unique=True, default=new_launch_key)
+    handle = models.CharField(max_length=255, blank=True, help_text="The backend's own name for the job.")
+    outcome = models.CharField(max_length=16, blank=True, help_text="How it ended: empty while it goes on.")
+    error = models.TextField(blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    ended_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["run", "number"]
+        constraints = [
+            models.UniqueConstraint(fields=["run", "number"], name="attempt_number_once_per_run"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.run.name} attempt {self.number}"

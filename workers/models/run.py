@@ -1,0 +1,75 @@
+"""One job."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.db import models
+
+from adapters.models import AdapterVersion, Evaluation
+from datasets_app.models import PreparedDataset, RoutingDataset
+from datasets_app.names import validate_name
+from workers.models.pipeline import Pipeline
+from workers.states import ACTIVE, TERMINAL, Status
+
+
+class Run(models.Model):
+    """One job, from the wish to its result. The row is the record and the outbox; messages are only hints.
+
+    `status` moves by `workers.services.moves.move` alone; `version` counts the moves.
+    """
+
+    class Kind(models.TextChoices):
+        GENERATE_DATASET = "generate_dataset"
+        PREPROCESS = "preprocess"
+        TRAIN = "train"
+        EVALUATE = "evaluate"
+
+    name = models.CharField(max_length=64, unique=True, validators=[validate_name])
+    kind = models.CharField(max_length=32, choices=Kind)
+    params = models.JSONField(default=dict)
+    backend = models.CharField(max_length=32)
+    status = models.CharField(max_length=16, choices=Status, default=Status.QUEUED)
+    version = models.PositiveIntegerField(default=0)
+    lease_until = models.DateTimeField(null=True, blank=True, help_text="Until then one worker is at it.")
+    cancel_requested = models.BooleanField(default=False)
+    error = models.TextField(blank=True)
+    progress = models.JSONField(default=dict)
+    summary = models.JSONField(default=dict, help_text="What the job said of its result.")
+
+    pipeline = models.ForeignKey(Pipeline, models.CASCADE, null=True, blank=True, related_name="runs")
+    step = models.PositiveSmallIntegerField(default=0)
+
+    routing_dataset = models.ForeignKey(
+        RoutingDataset, models.SET_NULL, null=True, blank=True, related_name="runs"
+    )
+    prepared_dataset = models.ForeignKey(
+        PreparedDataset, models.SET_NULL, null=True, blank=True, related_name="runs"
+    )
+    adapter_version = models.ForeignKey(
+        AdapterVersion, models.SET_NULL, null=True, blank=True, related_name="runs"
+    )
+    evaluation = models.ForeignKey(Evaluation, models.SET_NULL, null=True, blank=True, related_name="runs")
+
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    started_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["-created_at", "-id"]
+        indexes = [
+            models.Index(fields=["status"], condition=models.Q(status__in=sorted(ACTIVE)), name="run_active")
+        ]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["pipeline", "step"], condition=models.Q(pipeline__isnull=False), name="run_one_per_step"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the status will never change again."""
+        return self.status in TERMINAL
