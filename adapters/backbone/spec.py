@@ -1,0 +1,86 @@
+"""Which base model: what can be known of it without loading it, and so without torch."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from datasets_app.errors import InputError
+
+TINY_BASE = Path(__file__).parent / "tiny" / "weights"
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
+CHUNK = 1 << 20
+
+
+class BaseError(InputError):
+    """The base model cannot be used; the message says which and why."""
+
+
+@dataclass(frozen=True)
+class BaseSpec:
+    """A base model: `path` is a local folder or a hub id (then `revision` pins its commit).
+
+    `dtype` is float32, bfloat16 or float16; `device` is auto, cpu, cuda or cuda:N.
+    """
+
+    path: str = str(TINY_BASE)
+    revision: str | None = None
+    dtype: str = "float32"
+    device: str = "auto"
+
+    @property
+    def is_local(self) -> bool:
+        """Whether `path` is a folder on this machine."""
+        return Path(self.path).expanduser().is_dir()
+
+
+def fingerprint(spec: BaseSpec) -> str:
+    """`sha256:…` over the names and contents of the folder's files, or over a hub id and its revision.
+
+    Raises BaseError for a folder that does not exist and for a hub id without a revision.
+    """
+    if spec.is_local:
+        return _folder_fingerprint(Path(spec.path).expanduser().resolve())
+    if not HUB_ID.fullmatch(spec.path):
+        raise BaseError(f"Base model {spec.path!r} is neither a folder nor a hub id like 'Qwen/Qwen3-VL-8B-Instruct'.")
+    if not spec.revision:
+        raise BaseError(f"Base model {spec.path!r} comes from the hub: pin its revision (a commit hash).")
+    return "sha256:" + hashlib.sha256(f"{spec.path}@{spec.revision}".encode()).hexdigest()
+
+
+def _folder_fingerprint(folder: Path) -> str:
+    files = sorted(
+        path for path in folder.iterdir() if path.suffix in {".json", ".safetensors", ".jinja", ".txt"}
+    )
+    if not (folder / "config.json").is_file():
+        raise BaseError(f"Base model folder {folder} has no config.json.")
+    total = hashlib.sha256()
+    for path in files:
+        stat = path.stat()
+        total.update(f"{path.name} {_file_hash(path, stat.st_size, stat.st_mtime_ns)}\n".encode())
+    return "sha256:" + total.hexdigest()
+
+
+@functools.lru_cache(maxsize=256)
+def _file_hash(path: Path, size: int, modified: int) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def pixel_budget(spec: BaseSpec) -> tuple[int, int]:
+    """The least and most pixels of a screenshot after resizing, as the base's processor is configured."""
+    if not spec.is_local:
+        return 256 * 32 * 32, 1280 * 32 * 32  # Qwen3-VL's documented working range
+    path = Path(spec.path).expanduser() / "preprocessor_config.json"
+    try:
+        size = json.loads(path.read_text())["size"]
+        return int(size["shortest_edge"]), int(size["longest_edge"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BaseError(f"{path} does not say its pixel budget (size.shortest_edge, size.longest_edge).") from error

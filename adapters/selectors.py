@@ -1,0 +1,44 @@
+"""Reads over adapters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from adapters.models import Adapter, AdapterVersion, Alias, Stack
+from adapters.stack_spec import AdapterRef, StackSpec
+from datasets_app.errors import InputError
+
+
+def get_adapter(name: str) -> Adapter:
+    """The adapter called `name`; InputError that lists what there is."""
+    adapter = Adapter.objects.select_related("base", "source", "current").filter(name=name).first()
+    if adapter is None:
+        known = ", ".join(Adapter.objects.values_list("name", flat=True)) or "none yet"
+        raise InputError(f"There is no adapter {name!r}; registered: {known}.")
+    return adapter
+
+
+def reference(version: AdapterVersion) -> AdapterRef:
+    """The version as an engine knows it."""
+    return AdapterRef(name=version.adapter.name, digest=version.digest)
+
+
+def stack_spec(router: AdapterVersion, experts: Iterable[AdapterVersion]) -> StackSpec:
+    """The stack as an engine knows it; its digest does not depend on the order of `experts`."""
+    references = sorted((reference(expert) for expert in experts), key=lambda ref: ref.name)
+    return StackSpec(
+        base=router.adapter.base.fingerprint, router=reference(router), experts=tuple(references)
+    )
+
+
+def spec_of(stack: Stack) -> StackSpec:
+    """The recorded stack as an engine knows it."""
+    return stack_spec(stack.router, stack.experts.select_related("adapter"))
+
+
+def champion() -> Stack | None:
+    """The stack that serves, if any does."""
+    alias = (
+        Alias.objects.select_related("stack__router__adapter__base").filter(name=Alias.Name.CHAMPION).first()
+    )
+    return alias.stack if alias else None

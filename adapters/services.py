@@ -1,0 +1,187 @@
+"""Every change to adapters, stacks and aliases."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.db.models import Max
+
+from adapters.backbone.spec import TINY_BASE, BaseSpec, fingerprint, pixel_budget
+from adapters.card import CARD_FILE, AdapterCard
+from adapters.models import Adapter, AdapterVersion, Alias, BaseModel, Evaluation, Stack
+from adapters.models.adapter import NONE_LABEL
+from adapters.selectors import stack_spec
+from adapters.store import Store, find_adapter
+from adapters.validation import validate_adapter
+from datasets_app.errors import InputError
+from datasets_app.models import SourceDataset
+from datasets_app.names import check_name
+
+
+def store() -> Store:
+    """The content-addressed store of adapter files."""
+    return Store(Path(settings.DATA_ROOT) / "store" / "adapters")
+
+
+def configured_base() -> BaseModel:
+    """The base model of this installation (the `BASE_MODEL` setting), registered on first use."""
+    spec = BaseSpec(**settings.BASE_MODEL)
+    base, _ = BaseModel.objects.get_or_create(
+        fingerprint=fingerprint(spec),
+        defaults={"name": _base_name(spec), "path": spec.path, "revision": spec.revision or ""},
+    )
+    return base
+
+
+def _base_name(spec: BaseSpec) -> str:
+    stem = "tiny-base" if Path(spec.path) == TINY_BASE else Path(spec.path).name.lower()
+    taken = BaseModel.objects.filter(name__startswith=stem).count()
+    return check_name(f"{stem}-{taken + 1}" if taken else stem, "base model name")
+
+
+def register_adapter(
+    name: str,
+    *,
+    kind: str = Adapter.Kind.EXPERT,
+    source: SourceDataset | None = None,
+    description: str = "",
+) -> Adapter:
+    """Register the adapter `name` on the configured base, or give the registered one another source dataset."""
+    check_name(name, "adapter name")
+    if name == NONE_LABEL:
+        raise InputError(f"Adapter name {NONE_LABEL!r} is the router's answer for no expert: choose another.")
+    base = configured_base()
+    adapter, created = Adapter.objects.get_or_create(
+        name=name,
+        defaults={"kind": kind, "base": base, "source": source, "description": description},
+    )
+    if created:
+        return adapter
+    if adapter.kind != kind:
+        raise InputError(f"Adapter {name!r} is registered as {adapter.kind}, not as {kind}.")
+    if adapter.base_id != base.pk:
+        raise InputError(f"Adapter {name!r} belongs to base model {adapter.base.name!r}, not to {base.name!r}.")
+    if source is not None and adapter.source_id != source.pk:
+        adapter.source = source
+        adapter.save(update_fields=["source"])
+    return adapter
+
+
+def add_version(adapter: Adapter, directory: str | Path, *, card: AdapterCard | None = None) -> AdapterVersion:
+    """Put the adapter files in `directory` (or its `final/`) into the store as the next version of `adapter`.
+
+    Files without a card get `card`, or one with the base's pixel budget and no system turn. The same files
+    again return the version that exists. InputError if the files are broken or belong to another base.
+    """
+    folder = find_adapter(Path(directory).expanduser())
+    with tempfile.TemporaryDirectory(prefix="switchyard-") as scratch:
+        if not (folder / CARD_FILE).exists():
+            folder = Path(shutil.copytree(folder, Path(scratch) / "adapter"))
+            (card or default_card(adapter)).write(folder)
+        own = AdapterCard.read(folder)
+        if own.kind != adapter.kind:
+            raise InputError(f"{directory} holds the files of a {own.kind}, but adapter {adapter.name!r} is not one.")
+        if own.base != adapter.base.fingerprint:
+            raise InputError(
+                f"{directory} was trained on another base model ({own.base[:19]}…) than "
+                f"{adapter.base.name!r} ({adapter.base.fingerprint[:19]}…)."
+            )
+        stored = store().add(folder)
+    facts = validate_adapter(stored.path)
+    for _ in range(10):
+        try:
+            with transaction.atomic():
+                return _record_version(adapter, stored.digest, stored.size, own, facts)
+        except IntegrityError:  # another process took the number
+            continue
+    raise RuntimeError(f"No version number of adapter {adapter.name} could be taken.")
+
+
+def _record_version(adapter: Adapter, digest: str, size: int, card: AdapterCard, facts: Any) -> AdapterVersion:
+    existing = AdapterVersion.objects.filter(adapter=adapter, digest=digest).first()
+    if existing is None:
+        last = AdapterVersion.objects.filter(adapter=adapter).aggregate(last=Max("number"))["last"] or 0
+        existing = AdapterVersion.objects.create(
+            adapter=adapter,
+            number=last + 1,
+            digest=digest,
+            size=size,
+            card=card.model_dump(mode="json"),
+            facts=facts.as_dict(),
+        )
+    Adapter.objects.filter(pk=adapter.pk).update(current=existing)
+    return existing
+
+
+def default_card(adapter: Adapter) -> AdapterCard:
+    """The card of files that bring none: the base's pixel budget, the user's words as they are."""
+    spec = BaseSpec(path=adapter.base.path, revision=adapter.base.revision or None)
+    low, high = pixel_budget(spec)
+    return AdapterCard(
+        kind=Adapter.Kind(adapter.kind).value, base=adapter.base.fingerprint, min_pixels=low, max_pixels=high
+    )
+
+
+def set_current(version: AdapterVersion) -> None:
+    """Make `version` the one that a new stack takes."""
+    Adapter.objects.filter(pk=version.adapter_id).update(current=version)
+
+
+def build_stack(router: AdapterVersion) -> Stack:
+    """The stack of `router` and the current version of each expert that it may name; found or created."""
+    if router.adapter.kind != Adapter.Kind.ROUTER:
+        raise InputError(f"{router} is not a router.")
+    experts = []
+    for label in router.card["labels"]:
+        if label == NONE_LABEL:
+            continue
+        expert = Adapter.objects.select_related("current").filter(name=label, kind=Adapter.Kind.EXPERT).first()
+        if expert is None or expert.current is None:
+            raise InputError(f"{router} may answer {label!r}, but there is no expert {label!r} with a version.")
+        experts.append(expert.current)
+    with transaction.atomic():
+        stack, created = Stack.objects.get_or_create(
+            digest=stack_spec(router, experts).digest, defaults={"router": router}
+        )
+        if created:
+            stack.experts.set(experts)
+    return stack
+
+
+def move_alias(name: str, stack: Stack) -> Alias:
+    """Point the alias at `stack`, in one statement."""
+    alias, _ = Alias.objects.update_or_create(name=name, defaults={"stack": stack})
+    return alias
+
+
+def record_evaluation(
+    version: AdapterVersion,
+    *,
+    stack: Stack | None,
+    dataset_name: str,
+    dataset_digest: str,
+    report: dict[str, Any],
+    folder: Path,
+) -> Evaluation:
+    """Record what `evaluate` measured; a repeated call for the same folder changes nothing."""
+    headline = report["headline"]
+    evaluation, _ = Evaluation.objects.get_or_create(
+        path=str(folder),
+        defaults={
+            "version": version,
+            "stack": stack,
+            "dataset_name": dataset_name,
+            "dataset_digest": dataset_digest,
+            "samples": headline["n"],
+            "accuracy": headline["value"],
+            "ci_low": headline["ci_low"],
+            "ci_high": headline["ci_high"],
+            "report": report,
+        },
+    )
+    return evaluation

@@ -1,0 +1,54 @@
+"""Every change to datasets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from django.db import transaction
+
+from datasets_app.errors import InputError
+from datasets_app.formats import inspect_source
+from datasets_app.models import PreparedDataset, RoutingDataset, SourceDataset
+from datasets_app.names import check_name
+
+
+def register_source(name: str, path: str | Path, *, format: str = "llava") -> SourceDataset:
+    """Register the source dataset in folder `path`, or register it anew if its files have changed.
+
+    Reads every row. InputError names the file and line of the first that is wrong.
+    """
+    check_name(name, "source dataset name")
+    folder = Path(path).expanduser().resolve()
+    facts = inspect_source(folder, format)
+    source, _ = SourceDataset.objects.update_or_create(
+        name=name,
+        defaults={"path": str(folder), "format": format, "digest": facts.digest, "rows": facts.rows},
+    )
+    return source
+
+
+def record_routing_dataset(
+    name: str, folder: Path, *, digest: str, metadata: dict[str, Any], sources: list[SourceDataset]
+) -> RoutingDataset:
+    """Record a generated routing dataset; a repeated call with the same content changes nothing."""
+    with transaction.atomic():
+        dataset, created = RoutingDataset.objects.get_or_create(
+            name=name, defaults={"path": str(folder), "digest": digest, "metadata": metadata}
+        )
+        if dataset.digest != digest:
+            raise InputError(f"Routing dataset {name!r} exists with other content: choose another name.")
+        if created:
+            dataset.sources.set(sources)
+    return dataset
+
+
+def record_prepared(
+    dataset: RoutingDataset | SourceDataset, folder: Path, *, base: str, digest: str, stats: dict[str, Any]
+) -> PreparedDataset:
+    """Record what `preprocess` made of `dataset` for the base with fingerprint `base`."""
+    of = {"routing_dataset" if isinstance(dataset, RoutingDataset) else "source_dataset": dataset}
+    prepared, _ = PreparedDataset.objects.get_or_create(
+        path=str(folder), defaults={**of, "base": base, "digest": digest, "stats": stats}
+    )
+    return prepared
