@@ -11,8 +11,12 @@ class EngineError(Exception):
     """The engine cannot answer; the message is one sentence for the operator."""
 
 
-class StackNotDeployed(EngineError):
+class StackNotDeployed(EngineError):  # noqa: N818
     """The request names a stack that this engine does not hold: deploy it and ask again."""
+
+
+class EngineBusy(EngineError):  # noqa: N818
+    """The queue is full, or the request waited too long in it: ask again later."""
 
 
 class Engine(Protocol):

@@ -12,7 +12,7 @@ __all__ = ["AdapterRef", "Decision", "Request", "StackSpec", "StackedResult"]
 
 @dataclass(frozen=True)
 class Request:
-    """One screenshot (an encoded PNG, JPEG or WEBP) and the user's words, for the stack with digest `stack`."""
+    """One screenshot (encoded PNG, JPEG or WEBP) and the user's words, for the stack with digest `stack`."""
 
     stack: str
     image: bytes
@@ -37,7 +37,7 @@ class Decision:
 
 @dataclass(frozen=True)
 class StackedResult:
-    """A decision and the chosen expert's answer; `tool_call` is its parsed `<tool_call>`, None if it has none."""
+    """A decision and the expert's answer; `tool_call` is its parsed `<tool_call>`, None without one."""
 
     decision: Decision
     text: str

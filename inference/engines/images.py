@@ -1,0 +1,97 @@
+"""Images from outside: what they are by content, with every limit checked before a pixel is decoded."""
+
+from __future__ import annotations
+
+import io
+import warnings
+
+from PIL import Image, UnidentifiedImageError
+
+from datasets_app.errors import InputError
+
+FORMATS = ("PNG", "JPEG", "WEBP")
+MAX_BYTES = 20 * 2**20
+MAX_PIXELS = 25_000_000  # a 6K screen; 75 MB decoded
+MAX_SIDE = 16_384
+MAX_ASPECT = 100  # Qwen3-VL's own resizing fails beyond 200
+
+
+class UnsupportedImage(InputError):  # noqa: N818
+    """The bytes are no PNG, JPEG or WEBP (HTTP 415 where the API has a say)."""
+
+
+def check_image(data: bytes) -> tuple[str, int, int]:
+    """Return the image's format ("PNG", "JPEG" or "WEBP"), width and height in pixels, from its header.
+
+    Raises UnsupportedImage for another format, InputError for one too large, too narrow or animated.
+    """
+    with _open(data) as image:
+        return str(image.format), image.width, image.height
+
+
+def decode(data: bytes) -> Image.Image:
+    """Check, then decode to RGB; InputError if the data is truncated or broken."""
+    with _open(data) as image:
+        try:
+            return image.convert("RGB")
+        except (OSError, ValueError, SyntaxError, MemoryError, EOFError) as error:
+            raise InputError("The image is truncated or broken.") from error
+
+
+def reencode(data: bytes) -> bytes:
+    """The image as a PNG of our own making: pixels only, no metadata and nothing appended."""
+    out = io.BytesIO()
+    decode(data).save(out, format="PNG")
+    return out.getvalue()
+
+
+def _open(data: bytes) -> Image.Image:
+    if len(data) > MAX_BYTES:
+        raise InputError(f"The image has {len(data)} bytes; at most {MAX_BYTES} are accepted.")
+    _check_size(*(_webp_size(data) or (1, 1)))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # Our own limit is lower.
+            image = Image.open(io.BytesIO(data), formats=FORMATS)
+    except Image.DecompressionBombError as error:
+        raise InputError(f"The image is too large: at most {MAX_PIXELS} pixels are accepted.") from error
+    except UnidentifiedImageError as error:
+        raise UnsupportedImage("The image is no PNG, JPEG or WEBP, or its header is broken.") from error
+    except (OSError, ValueError, SyntaxError, MemoryError, EOFError) as error:
+        raise InputError("The image's header is broken.") from error
+    try:
+        if image.format not in FORMATS:
+            raise UnsupportedImage("The image is no PNG, JPEG or WEBP.")
+        _check_size(image.width, image.height)
+        if getattr(image, "n_frames", 1) != 1:
+            raise InputError("Animated images are not accepted: give one frame.")
+    except BaseException:
+        image.close()
+        raise
+    return image
+
+
+def _check_size(width: int, height: int) -> None:
+    if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
+        raise InputError(
+            f"The image is {width} x {height}; at most {MAX_PIXELS} pixels, {MAX_SIDE} a side, are accepted."
+        )
+    if max(width, height) > MAX_ASPECT * min(width, height):
+        raise InputError(f"The image is {width} x {height}; sides may differ by at most {MAX_ASPECT} times.")
+
+
+def _webp_size(data: bytes) -> tuple[int, int] | None:
+    """Width and height from a WEBP header, None for other data.
+
+    Pillow gives the whole file to libwebp on opening, which allocates the canvas before anyone sees its size.
+    The layouts are those of RFC 9649.
+    """
+    if data[:4] != b"RIFF" or data[8:12] != b"WEBP" or len(data) < 30:
+        return None
+    kind = data[12:16]
+    if kind == b"VP8X":
+        return 1 + int.from_bytes(data[24:27], "little"), 1 + int.from_bytes(data[27:30], "little")
+    if kind == b"VP8L":
+        bits = int.from_bytes(data[21:25], "little")
+        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    return int.from_bytes(data[26:28], "little") & 0x3FFF, int.from_bytes(data[28:30], "little") & 0x3FFF
