@@ -19,7 +19,7 @@ from adapters.selectors import stack_spec
 from adapters.store import Store, find_adapter
 from adapters.validation import validate_adapter
 from datasets_app.errors import InputError
-from datasets_app.models import SourceDataset
+from datasets_app.models import RoutingDataset, SourceDataset
 from datasets_app.names import check_name
 
 
@@ -163,8 +163,7 @@ def record_evaluation(
     version: AdapterVersion,
     *,
     stack: Stack | None,
-    dataset_name: str,
-    dataset_digest: str,
+    dataset: RoutingDataset | SourceDataset,
     report: dict[str, Any],
     folder: Path,
 ) -> Evaluation:
@@ -175,8 +174,8 @@ def record_evaluation(
         defaults={
             "version": version,
             "stack": stack,
-            "dataset_name": dataset_name,
-            "dataset_digest": dataset_digest,
+            "dataset_name": dataset.name,
+            "dataset_digest": dataset.digest,
             "samples": headline["n"],
             "accuracy": headline["value"],
             "ci_low": headline["ci_low"],

@@ -18,6 +18,7 @@ class Status(models.TextChoices):
 
 
 TERMINAL = frozenset({Status.SUCCEEDED, Status.FAILED, Status.CANCELLED})
+UNSUCCESSFUL = (Status.CANCELLED, Status.FAILED)
 ACTIVE = frozenset(Status) - TERMINAL
 ON_COMPUTE = frozenset({Status.LAUNCHING, Status.RUNNING})
 

@@ -9,7 +9,7 @@ from adapters.models import AdapterVersion, Evaluation
 from datasets_app.models import PreparedDataset, RoutingDataset
 from datasets_app.names import validate_name
 from workers.models.pipeline import Pipeline
-from workers.states import ACTIVE, TERMINAL, Status
+from workers.states import ACTIVE, TERMINAL, UNSUCCESSFUL, Status
 
 
 class Run(models.Model):
@@ -24,9 +24,11 @@ class Run(models.Model):
         TRAIN = "train"
         EVALUATE = "evaluate"
 
-    name = models.CharField(max_length=64, unique=True, validators=[validate_name])
+    name = models.CharField(max_length=64, validators=[validate_name])
     kind = models.CharField(max_length=32, choices=Kind)
     params = models.JSONField(default=dict)
+    inputs = models.JSONField(default=dict, help_text="Rows that the parameters' names meant at the launch.")
+    spec = models.JSONField(default=dict, help_text="What the recipe was given; the same for every attempt.")
     backend = models.CharField(max_length=32)
     status = models.CharField(max_length=16, choices=Status, default=Status.QUEUED)
     version = models.PositiveIntegerField(default=0)
@@ -62,8 +64,14 @@ class Run(models.Model):
         ]
         constraints = [
             models.UniqueConstraint(
-                fields=["pipeline", "step"], condition=models.Q(pipeline__isnull=False), name="run_one_per_step"
-            )
+                fields=["pipeline", "step"],
+                condition=models.Q(pipeline__isnull=False) & ~models.Q(status__in=UNSUCCESSFUL),
+                name="run_one_per_step",
+            ),
+            # A failed or cancelled run leaves its name to the next try.
+            models.UniqueConstraint(
+                fields=["name"], condition=~models.Q(status__in=UNSUCCESSFUL), name="run_name_in_use_once"
+            ),
         ]
 
     def __str__(self) -> str:

@@ -1,0 +1,119 @@
+"""Jobs on this machine, each a detached process that survives the worker that started it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+from workers.compute.types import JobSpec, JobState, JobStatus
+from workers.recipes.files import write_atomically
+from workers.recipes.manifest import verify_manifest
+
+START_SECONDS = 60.0  # to the claim; a process that has not claimed by then never will
+KILL_SECONDS = 10.0  # from SIGTERM to SIGKILL
+
+
+class LocalCompute:
+    """Runs `workers.recipes.execute` in a session of its own; the handle is the launch key.
+
+    The job holds a lock on its claim file while it lives, so that a poll needs no process id and no
+    supervisor: a free lock without a result means that the job was killed.
+    """
+
+    def __init__(self, root: str) -> None:
+        self.root = Path(root)
+
+    def submit(self, job: JobSpec) -> str:
+        folder = self.root / job.launch_key
+        folder.mkdir(parents=True, exist_ok=True)
+        if (folder / "claim").exists():
+            return job.launch_key
+        launch = {**job.as_dict(), "work": str(self.root.parent / "work" / job.work_key)}
+        write_atomically(folder / "job.json", json.dumps(launch))
+        with (folder / "log").open("ab") as log:
+            subprocess.Popen(
+                [sys.executable, "-m", "workers.recipes.execute", str(folder)],
+                cwd=Path(__file__).resolve().parents[2],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                env={**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")},
+            )
+        return job.launch_key
+
+    def poll(self, handle: str) -> JobStatus:
+        folder = self.root / handle
+        alive = self._is_alive(folder)
+        progress = _read(folder / "status.json")
+        if alive:
+            return JobStatus(JobState.RUNNING, progress)
+        result = _read(folder / "result.json")  # after the lock was seen free: nobody writes it any more
+        if result:
+            return JobStatus(
+                JobState(result["state"]), progress, result.get("summary", {}), result.get("error", "")
+            )
+        if (folder / "claim").exists() and (folder / "claim").stat().st_size:
+            return JobStatus(JobState.LOST, progress, error="The job was killed before it ended.")
+        if not (folder / "job.json").exists():
+            return JobStatus(JobState.LOST, error="The job's folder is gone.")
+        if time.time() - (folder / "job.json").stat().st_mtime > START_SECONDS:
+            return JobStatus(JobState.LOST, error=f"The job did not start within {START_SECONDS:.0f} s.")
+        return JobStatus(JobState.PENDING)
+
+    def cancel(self, handle: str) -> None:
+        folder = self.root / handle
+        marker = folder / "cancel"
+        if not folder.exists():
+            return
+        if not marker.exists():
+            marker.touch()  # a job that has not claimed yet sees it and leaves
+        hard = time.time() - marker.stat().st_mtime > KILL_SECONDS
+        pid = _read(folder / "claim").get("pid")
+        if pid and self._is_alive(folder):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL if hard else signal.SIGTERM)
+
+    def logs(self, handle: str, lines: int = 200) -> str:
+        try:
+            with (self.root / handle / "log").open(encoding="utf-8", errors="replace") as log:
+                return "".join(deque(log, maxlen=lines))
+        except FileNotFoundError:
+            return ""
+
+    def outputs(self, handle: str) -> Path:
+        folder = self.root / handle
+        verify_manifest(folder / "out", folder)
+        return folder / "out"
+
+    @staticmethod
+    def _is_alive(folder: Path) -> bool:
+        """Whether some process holds the claim's lock."""
+        try:
+            descriptor = os.open(folder / "claim", os.O_RDWR)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
+        return False
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return data if isinstance(data, dict) else {}

@@ -1,0 +1,71 @@
+"""The seam behind which jobs run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Protocol
+
+
+class JobState(StrEnum):
+    """How a job stands, as its backend sees it."""
+
+    PENDING = "pending"  # accepted, not yet at work
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"  # the recipe itself failed: again would fail again
+    LOST = "lost"  # ended without a word: killed, preempted, power cut
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True)
+class JobSpec:
+    """One launch of one recipe.
+
+    `launch_key` is unique to the launch: outputs lie under it and the job claims it before any work.
+    `work_key` is shared by all launches of the same work, which find each other's checkpoints by it.
+    """
+
+    kind: str
+    launch_key: str
+    work_key: str
+    spec: dict[str, Any]
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {
+            "kind": self.kind,
+            "launch_key": self.launch_key,
+            "work_key": self.work_key,
+            "spec": self.spec,
+        }
+
+
+@dataclass(frozen=True)
+class JobStatus:
+    """A job's state, its latest progress and, at the end, the recipe's summary or the error."""
+
+    state: JobState
+    progress: dict[str, Any] = field(default_factory=dict)
+    summary: dict[str, Any] = field(default_factory=dict)
+    error: str = ""
+
+
+class Compute(Protocol):
+    """Where jobs run. Handles are opaque strings that outlive this process."""
+
+    def submit(self, job: JobSpec) -> str:
+        """Start the job and return its handle; again with the same launch key starts no second one."""
+
+    def poll(self, handle: str) -> JobStatus:
+        """How the job stands."""
+
+    def cancel(self, handle: str) -> None:
+        """Ask the job to end, harder each time; `poll` says when it has."""
+
+    def logs(self, handle: str, lines: int = 200) -> str:
+        """The last lines that the job wrote."""
+
+    def outputs(self, handle: str) -> Path:
+        """A local folder with the outputs of a job that succeeded, checked against its manifest."""

@@ -1,0 +1,68 @@
+"""Train an adapter, router or expert."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from pydantic import Field
+
+from adapters.models import Adapter
+from adapters.selectors import get_adapter
+from adapters.services import add_version, configured_base, register_adapter
+from datasets_app.errors import InputError
+from datasets_app.models import RoutingDataset
+from datasets_app.selectors import get_dataset, get_prepared
+from workers.kinds.base import Params as BaseParams
+from workers.kinds.base import Resolved
+from workers.models import Run
+
+
+class Params(BaseParams):
+    """`config` holds the recipe's own fields (learning_rate, max_steps, rank, …)."""
+
+    dataset: str
+    adapter: str = "router"
+    config: dict[str, Any] = Field(default_factory=dict)
+
+
+FROM_THE_PLATFORM = frozenset({"data", "base", "base_revision", "device", "dtype"})
+
+
+def check(params: Params) -> None:
+    """The dataset is there, and is of the adapter's kind: routers learn from routing datasets, experts from sources."""
+    taken = FROM_THE_PLATFORM & set(params.config)
+    if taken:
+        raise InputError(f"config: {', '.join(sorted(taken))} come from the platform's settings.")
+    is_routing = isinstance(get_dataset(params.dataset), RoutingDataset)
+    if not is_routing:
+        adapter = get_adapter(params.adapter)
+        if adapter.kind == Adapter.Kind.ROUTER:
+            raise InputError(f"dataset: {params.dataset!r} is a source dataset; a router needs a routing dataset.")
+    elif Adapter.objects.filter(name=params.adapter, kind=Adapter.Kind.EXPERT).exists():
+        raise InputError(f"adapter: {params.adapter!r} is an expert; a routing dataset trains a router.")
+
+
+def resolve(params: Params) -> Resolved:
+    """The recipe's spec."""
+    base = configured_base()
+    prepared = get_prepared(get_dataset(params.dataset), base.fingerprint)
+    spec = {
+        **params.config,
+        "data": prepared.path,
+        "base": base.path,
+        "base_revision": base.revision or None,
+        "device": settings.BASE_MODEL["device"],
+        "dtype": settings.BASE_MODEL["dtype"],
+    }
+    return Resolved(spec)
+
+
+def finalize(run: Run, outputs: Path) -> dict[str, Any]:
+    """Put the adapter into the store as a new version."""
+    params = Params.model_validate(run.params)
+    is_routing = isinstance(get_dataset(params.dataset), RoutingDataset)
+    kind = Adapter.Kind.ROUTER if is_routing else Adapter.Kind.EXPERT
+    adapter = register_adapter(params.adapter, kind=kind)
+    return {"adapter_version": add_version(adapter, outputs)}

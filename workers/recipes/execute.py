@@ -1,0 +1,142 @@
+"""Runs one launch of a recipe in a folder of its own, and leaves there everything that others need to know.
+
+`python -m workers.recipes.execute FOLDER`, where FOLDER holds `job.json`. Files it writes:
+
+- `claim`: locked while the process lives; what it holds says that the launch was taken, for ever
+- `status.json`: the latest progress, replaced atomically
+- `metrics.jsonl`: one JSON line for each progress report that carries metrics
+- `out/`, `manifest.json`: the result and the hashes of its files
+- `result.json`: written last; how it ended
+"""
+
+from __future__ import annotations
+
+import fcntl
+import importlib
+import json
+import os
+import shutil
+import signal
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from datasets_app.errors import InputError
+from workers.recipes import RECIPES
+from workers.recipes.files import write_atomically
+from workers.recipes.manifest import write_manifest
+
+REPORT_INTERVAL = 0.5  # seconds between two writes of status.json
+
+
+class Cancelled(BaseException):
+    """SIGTERM arrived."""
+
+
+class FolderJob:
+    """A `Job` that reports into files."""
+
+    def __init__(self, folder: Path, work: Path) -> None:
+        self.folder = folder
+        self.out = folder / "out"
+        self.work = work
+        self._written = 0.0
+        self._started = time.time()
+
+    def progress(self, step: str, done: int, total: int, **metrics: float) -> None:
+        """Replace `status.json`, at most every half second, and append any metrics."""
+        now = time.time()
+        report = {"step": step, "done": done, "total": total, "metrics": metrics, "at": round(now, 3)}
+        if metrics:
+            with (self.folder / "metrics.jsonl").open("a") as file:
+                file.write(json.dumps(report) + "\n")
+        if now - self._written >= REPORT_INTERVAL or done >= total:
+            self._written = now
+            write_atomically(self.folder / "status.json", json.dumps(report))
+
+
+def claim(folder: Path) -> int | None:
+    """Take the launch, once and for ever: the file descriptor of the lock, or None if it was taken before."""
+    try:
+        descriptor = os.open(folder / "claim", os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return None
+    fcntl.flock(descriptor, fcntl.LOCK_EX)  # waits at most for a poll's glance at the lock
+    os.write(descriptor, json.dumps({"pid": os.getpid(), "at": time.time()}).encode())
+    os.fsync(descriptor)
+    return descriptor
+
+
+def lock_work(work: Path) -> int:
+    """Hold the work folder: two launches of the same work never write to it at once."""
+    work.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(work / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    return descriptor
+
+
+def describe(error: ValidationError) -> str:
+    """A validation error as one sentence that names the field."""
+    first = error.errors()[0]
+    field = ".".join(str(part) for part in first["loc"]) or "spec"
+    return f"{field}: {first['msg']}."
+
+
+def run_recipe(kind: str, spec: dict[str, Any], job: FolderJob) -> dict[str, Any]:
+    """Validate the spec and run the recipe; InputError names what is wrong with either."""
+    module = importlib.import_module(RECIPES[kind])
+    try:
+        validated = module.Spec.model_validate(spec)
+    except ValidationError as error:
+        raise InputError(describe(error)) from error
+    summary: dict[str, Any] = module.run(validated, job)
+    return summary
+
+
+def execute(folder: Path) -> dict[str, Any]:
+    """Run the launch in `folder` and return what goes into `result.json`."""
+    launch = json.loads((folder / "job.json").read_bytes())
+    work = Path(launch["work"])
+    lock_work(work)
+    job = FolderJob(folder, work)
+    shutil.rmtree(job.out, ignore_errors=True)
+    job.out.mkdir()
+    try:
+        summary = run_recipe(launch["kind"], launch["spec"], job)
+    except InputError as error:
+        return {"state": "failed", "error": str(error)}
+    except Cancelled:
+        return {"state": "cancelled", "error": ""}
+    except Exception as error:
+        traceback.print_exc()
+        return {"state": "failed", "error": f"{type(error).__name__}: {error}"}
+    write_manifest(job.out, folder)
+    return {"state": "succeeded", "summary": summary}
+
+
+def _cancel(signum: int, frame: object) -> None:
+    raise Cancelled
+
+
+def main() -> int:
+    """Claim, execute, leave the result."""
+    folder = Path(sys.argv[1]).resolve()
+    if claim(folder) is None:
+        print("This launch was taken by another process.", file=sys.stderr)
+        return 3
+    signal.signal(signal.SIGTERM, _cancel)
+    try:
+        result = {"state": "cancelled", "error": ""} if (folder / "cancel").exists() else execute(folder)
+    except Cancelled:
+        result = {"state": "cancelled", "error": ""}
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    write_atomically(folder / "result.json", json.dumps(result))
+    return 0 if result["state"] == "succeeded" else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,16 @@
+"""Writing a small file so that a reader sees the old or the new one, never half of it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write `text` to a sibling, flush it to the disk and rename it to `path`."""
+    sibling = path.with_name(f".{path.name}.{os.getpid()}")
+    with sibling.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    sibling.replace(path)

@@ -1,0 +1,138 @@
+"""Launching, cancelling and watching runs."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth.models import AbstractBaseUser
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+from pydantic import ValidationError
+
+from datasets_app.errors import InputError
+from datasets_app.names import check_name
+from workers.compute import get_compute
+from workers.kinds import KINDS, get_kind
+from workers.models import Pipeline, Run
+from workers.services.moves import move
+from workers.states import UNSUCCESSFUL, Status
+
+log = logging.getLogger(__name__)
+
+NAME_PREFIX = {"generate_dataset": "routing", "preprocess": "preprocess", "train": "train", "evaluate": "evaluate"}
+WATCH_SECONDS = 0.5
+
+
+def launch(
+    kind: str,
+    params: dict[str, Any],
+    *,
+    name: str | None = None,
+    backend: str | None = None,
+    user: AbstractBaseUser | None = None,
+    pipeline: Pipeline | None = None,
+    step: int = 0,
+) -> Run:
+    """Queue a run and say so to the workers.
+
+    A name whose run is under way or has succeeded with the same parameters returns that run; with others it is an
+    InputError, as is every parameter that cannot work. A run's name is also its dataset's, for generate_dataset.
+    """
+    validated = validate(kind, params, check_now=step == 0)
+    backend = backend or settings.COMPUTE_DEFAULT
+    get_compute(backend)
+    name = check_name(name, "run name") if name else new_name(kind)
+    try:
+        with transaction.atomic():
+            run = Run.objects.create(
+                name=name,
+                kind=kind,
+                params=validated,
+                backend=backend,
+                pipeline=pipeline,
+                step=step,
+                created_by=user,
+            )
+    except IntegrityError:
+        run = Run.objects.exclude(status__in=UNSUCCESSFUL).get(name=name)
+        if (run.kind, run.params) != (kind, validated):
+            raise InputError(
+                f"Run {name!r} exists ({run.kind}, {run.status}) with other parameters: choose another name."
+            ) from None
+        return run
+    transaction.on_commit(hint, robust=True)
+    return run
+
+
+def validate(kind: str, params: dict[str, Any], *, check_now: bool = True) -> dict[str, Any]:
+    """The parameters in canonical form; `check_now` also asks whether what they name exists."""
+    if kind not in KINDS:
+        raise InputError(f"There is no kind of run {kind!r}; there are: {', '.join(KINDS)}.")
+    module = get_kind(kind)
+    try:
+        validated = module.Params.model_validate(params)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InputError(f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}.") from error
+    if check_now:
+        module.check(validated)
+    return validated.model_dump(mode="json")
+
+
+def new_name(kind: str) -> str:
+    """A name that nobody uses: `routing_YYYYMMDD_HHMMSS` and the like."""
+    stem = f"{NAME_PREFIX[kind]}_{timezone.now():%Y%m%d_%H%M%S}"
+    taken = Run.objects.filter(name__startswith=stem).count()
+    return f"{stem}_{taken + 1}" if taken else stem
+
+
+def hint() -> None:
+    """Tell the workers that there is something to do; without a broker the next round finds it."""
+    from workers.tasks import reconcile
+
+    try:
+        reconcile.apply_async(expires=10)
+    except Exception as error:
+        log.warning("The broker took no message (%s); the run starts when it is back.", type(error).__name__)
+
+
+def cancel(run: Run) -> Run:
+    """Ask the run to end. One that is not on a backend yet ends now, others when their job has."""
+    for _ in range(5):
+        run.refresh_from_db()
+        if run.is_over:
+            return run
+        if run.status == Status.QUEUED and move(run, Status.CANCELLED, cancel_requested=True):
+            return run
+        if run.status != Status.QUEUED:
+            Run.objects.filter(pk=run.pk).update(cancel_requested=True)
+            run.cancel_requested = True
+            break
+    transaction.on_commit(hint, robust=True)
+    return run
+
+
+def wait(
+    run: Run, on_progress: Callable[[Run], None] | None = None, *, timeout: float | None = None
+) -> Run:
+    """Return when the run is over; `on_progress` sees the row every half second. TimeoutError after `timeout` s."""
+    deadline = None if timeout is None else time.monotonic() + timeout
+    while True:
+        run.refresh_from_db()
+        if on_progress is not None:
+            on_progress(run)
+        if run.is_over:
+            return run
+        if deadline is not None and time.monotonic() > deadline:
+            raise TimeoutError(f"Run {run.name!r} is still {run.status} after {timeout:.0f} s.")
+        time.sleep(WATCH_SECONDS)
+
+
+def log_tail(run: Run, lines: int = 200) -> str:
+    """The last lines that the run's newest job wrote."""
+    attempt = run.attempts.order_by("-number").first()
+    return get_compute(run.backend).logs(attempt.handle, lines) if attempt and attempt.handle else ""

@@ -1,0 +1,44 @@
+"""The one function that changes a run's status."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from django.db.models import F
+from django.utils import timezone
+
+from workers.models import Run
+from workers.states import SOURCES, TERMINAL, Status
+
+
+def move(run: Run, to: Status, *, lease: timedelta | None = None, **fields: Any) -> bool:
+    """Move `run` to the status `to`, unless somebody else has moved it since it was read.
+
+    One conditional UPDATE on status and version. `lease` says how long the caller works on it before others may
+    take over. True if the row was changed; then `run` holds the new values. False: read the row again.
+    """
+    now = timezone.now()
+    values: dict[str, Any] = {"status": to, "lease_until": now + lease if lease else None, **fields}
+    if to in TERMINAL:
+        values["finished_at"] = now
+    if not Run.objects.filter(pk=run.pk, version=run.version, status__in=SOURCES[to]).update(
+        version=F("version") + 1, **values
+    ):
+        return False
+    for name, value in values.items():
+        setattr(run, name, value)
+    run.version += 1
+    return True
+
+
+def renew(run: Run, lease: timedelta) -> bool:
+    """Take over a run whose lease has ended, without moving it; False if somebody else did."""
+    now = timezone.now()
+    won = Run.objects.filter(pk=run.pk, version=run.version, status=run.status).update(
+        version=F("version") + 1, lease_until=now + lease
+    )
+    if won:
+        run.version += 1
+        run.lease_until = now + lease
+    return bool(won)

@@ -1,0 +1,11 @@
+"""Celery tasks: hints and heartbeats. Each is harmless to repeat and ends within a minute."""
+
+from celery import shared_task
+
+from workers.services import advance_all
+
+
+@shared_task  # type: ignore[misc]
+def reconcile() -> None:
+    """Take every run a step on."""
+    advance_all()
