@@ -1,0 +1,52 @@
+"""LLaVA `conversations`: the turns of one sample."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from datasets_app.errors import InputError
+
+IMAGE_TAG = "<image>"
+
+
+@dataclass(frozen=True)
+class Turns:
+    """The three turns of a sample; `human` still has its `<image>` tag."""
+
+    system: str | None
+    human: str
+    answer: str
+
+    def to_json(self) -> list[dict[str, str]]:
+        """The turns as LLaVA writes them."""
+        turns = [("system", self.system), ("human", self.human), ("gpt", self.answer)]
+        return [{"from": speaker, "value": value} for speaker, value in turns if value is not None]
+
+
+def read_turns(record: dict[str, Any]) -> Turns:
+    """Return the checked turns of `record`: an optional system, a human with one image, a gpt turn."""
+    turns = record.get("conversations")
+    if not isinstance(turns, list):
+        raise InputError("field 'conversations' must be a list of turns.")
+    for turn in turns:
+        if not isinstance(turn, dict) or not all(isinstance(turn.get(key), str) for key in ("from", "value")):
+            raise InputError("each turn needs the texts 'from' and 'value'.")
+    speakers = [turn["from"] for turn in turns]
+    if speakers not in (["human", "gpt"], ["system", "human", "gpt"]):
+        raise InputError("the turns must be an optional 'system', one 'human' and last one 'gpt'.")
+    *system, human, answer = (turn["value"] for turn in turns)
+    if human.count(IMAGE_TAG) != 1:
+        raise InputError(
+            f"the human turn must hold {IMAGE_TAG} exactly once, not {human.count(IMAGE_TAG)} times."
+        )
+    if any(IMAGE_TAG in text for text in (*system, answer)):
+        raise InputError(f"{IMAGE_TAG} belongs in the human turn only.")
+    if not answer.strip():
+        raise InputError("the gpt turn is empty.")
+    return Turns(system[0] if system else None, human, answer)
+
+
+def user_words(human: str) -> str:
+    """The human turn without its `<image>` tag."""
+    return human.replace(IMAGE_TAG, "", 1).strip()

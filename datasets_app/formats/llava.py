@@ -1,0 +1,75 @@
+"""Source datasets: a folder of screenshots and LLaVA conversations in `*.jsonl` files (or `.json` lists).
+
+One record is `{"id", "image": "images/x.png", "conversations": […], "metadata": {"group"}}`; the turns are an
+optional system, a human with one `<image>` and last the gpt, the expert's answer.
+`id` may be missing: the row is then called after its file and line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from datasets_app.errors import InputError
+from datasets_app.formats.conversation import read_turns, user_words
+from datasets_app.formats.images import check_image, resolve_image
+from datasets_app.formats.records import located, read_records
+from datasets_app.formats.rows import SourceRow
+
+MAX_ID = 200
+
+
+def read(folder: Path) -> Iterator[SourceRow]:
+    """Yield every row of the source dataset in `folder`; InputError names file and line of a wrong one."""
+    seen: set[str] = set()
+    for path in data_files(folder):
+        for number, unit, record in read_records(path):
+            with located(path.name, number, unit):
+                row = _read_row(folder, path.name, number, record)
+                if row.id in seen:
+                    raise InputError(f"id {row.id!r} occurs a second time.")
+                seen.add(row.id)
+            yield row
+    if not seen:
+        raise InputError(f"The source dataset {folder.name!r} has no rows.")
+
+
+def data_files(folder: Path) -> list[Path]:
+    """The files of `folder` that hold rows: its `*.jsonl`, or where there is none its `*.json`."""
+    if not folder.is_dir():
+        raise InputError(f"The source dataset {str(folder)!r} is not a folder.")
+    files = sorted(folder.glob("*.jsonl")) or sorted(set(folder.glob("*.json")) - {folder / "metadata.json"})
+    if not files:
+        raise InputError(f"The source dataset {folder.name!r} has neither a .jsonl nor a .json file.")
+    return files
+
+
+def check_id(value: object) -> str:
+    """A row's id: a printable text of at most 200 characters."""
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_ID or not value.isprintable():
+        raise InputError(f"field 'id' must be a printable text of 1 to {MAX_ID} characters.")
+    return value
+
+
+def _read_row(folder: Path, file: str, number: int, record: dict[str, Any]) -> SourceRow:
+    turns = read_turns(record)
+    metadata = record.get("metadata") or {}
+    if not isinstance(metadata, dict):
+        raise InputError("field 'metadata' must be an object.")
+    group = metadata.get("group")
+    if group is not None and not isinstance(group, str | int):
+        raise InputError("field 'metadata.group' must be a text.")
+    identity = check_id(str(record.get("id", f"{file}:{number}")))
+    image = resolve_image(folder, record.get("image"))
+    check_image(image, record["image"])
+    return SourceRow(
+        id=identity,
+        image=image,
+        system=turns.system,
+        prompt=user_words(turns.human),
+        answer=turns.answer,
+        group=None if group is None else str(group),
+        file=file,
+        line=number,
+    )
