@@ -1,0 +1,93 @@
+"""Stacked inference with the stack that serves, and the change of which one does."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import TypeVar
+
+from django.conf import settings
+from django.utils.module_loading import import_string
+
+from adapters.models import AdapterVersion, Alias, Evaluation, Stack
+from adapters.selectors import champion, spec_of
+from adapters.services import build_stack, move_alias
+from datasets_app.errors import InputError
+from inference.engines.base import Engine, EngineError, StackNotDeployed
+from inference.engines.types import Decision, Request, StackedResult
+
+Answer = TypeVar("Answer", Decision, StackedResult)
+
+
+@functools.cache
+def get_engine() -> Engine:
+    """The engine of `settings.ENGINE`, one a process."""
+    engine: Engine = import_string(settings.ENGINE["BACKEND"])(**settings.ENGINE["OPTIONS"])
+    return engine
+
+
+def route(image: bytes, prompt: str) -> Decision:
+    """Which expert the champion's router names for the screenshot and the prompt."""
+    stack = _serving()
+    return _ask(get_engine().route, Request(stack.digest, image, prompt), stack)
+
+
+def infer(image: bytes, prompt: str, max_tokens: int = 128) -> StackedResult:
+    """Route with the champion, then answer with the expert it names."""
+    stack = _serving()
+    return _ask(get_engine().infer, Request(stack.digest, image, prompt, max_tokens), stack)
+
+
+def _serving() -> Stack:
+    stack = champion()
+    if stack is None:
+        raise EngineError("No router is live yet: promote one.")
+    return stack
+
+
+def _ask(method: Callable[[Request], Answer], request: Request, stack: Stack) -> Answer:
+    try:
+        return method(request)
+    except StackNotDeployed:  # an engine that has just started
+        get_engine().deploy(spec_of(stack))
+        return method(request)
+
+
+def promote(version: AdapterVersion, *, force: bool = False) -> Stack:
+    """Put the router `version`, with the current experts, live; the old stack serves until the moment of the switch.
+
+    Refused with an InputError unless the version was evaluated and, where another router serves, does better than
+    that one on the same samples; `force` leaves the comparison out, never the loading of every adapter.
+    """
+    stack = build_stack(version)
+    if not force:
+        _check_evidence(version, champion())
+    get_engine().deploy(spec_of(stack))
+    move_alias(Alias.Name.CHAMPION, stack)
+    return stack
+
+
+def _check_evidence(version: AdapterVersion, serving: Stack | None) -> None:
+    evaluations = Evaluation.objects.filter(version=version)
+    if not evaluations.exists():
+        raise InputError(f"{version} was never evaluated: evaluate it before it goes live.")
+    if serving is None or serving.router_id == version.pk:
+        return
+    for challenger in evaluations:
+        for incumbent in Evaluation.objects.filter(
+            version=serving.router, dataset_digest=challenger.dataset_digest, samples=challenger.samples
+        ):
+            if challenger.accuracy >= incumbent.accuracy:
+                return
+            raise InputError(
+                f"{version} routes {challenger.accuracy:.1%} right, the serving {serving.router} "
+                f"{incumbent.accuracy:.1%} on the same {challenger.samples} samples of {challenger.dataset_name}."
+            )
+    raise InputError(
+        f"{version} and the serving {serving.router} were never evaluated on the same samples: evaluate both on one dataset."
+    )
+
+
+def engine_status() -> dict[str, object]:
+    """What the engine says of itself."""
+    return get_engine().status()
