@@ -20,10 +20,14 @@ from workers.models import Run
 
 
 class Params(BaseParams):
-    """`adapters` are the classes; all `negatives` together are the class `none`."""
+    """`adapters` are the classes; all `negatives` together are the class `none`.
+
+    `sources` names, for some of the adapters, another source dataset than the adapter's own to draw from.
+    """
 
     adapters: tuple[str, ...] = Field(min_length=1)
     negatives: tuple[str, ...] = ()
+    sources: dict[str, str] = Field(default_factory=dict)
     samples_per_class: int = Field(default=200, ge=1, le=1_000_000)
     split: tuple[float, float, float] | None = None
     seed: int = Field(default=0, ge=0, lt=2**31)
@@ -31,34 +35,39 @@ class Params(BaseParams):
     human: str | None = None
 
 
-def _source_of(adapter: Adapter) -> SourceDataset:
+def _source_of(name: str, params: Params) -> SourceDataset:
+    adapter = get_adapter(name)
     if adapter.kind != Adapter.Kind.EXPERT:
-        raise InputError(f"Adapter {adapter.name!r} is a {adapter.kind}: only experts are routed to.")
+        raise InputError(f"Adapter {name!r} is a {adapter.kind}: only experts are routed to.")
+    if name in params.sources:
+        return get_source(params.sources[name])
     if adapter.source is None:
-        raise InputError(f"Adapter {adapter.name!r} has no source dataset to draw routing examples from.")
+        raise InputError(f"Adapter {name!r} has no source dataset to draw routing examples from.")
     return adapter.source
+
+
+def _classes(params: Params) -> list[tuple[str, SourceDataset, bool]]:
+    """Label, source and whether it is a negative, for every source that takes part."""
+    experts = [(name, _source_of(name, params), False) for name in params.adapters]
+    return experts + [(name, get_source(name), True) for name in params.negatives]
 
 
 def check(params: Params) -> None:
     """Every expert and every negative is there, with a source dataset."""
     if len(set(params.adapters)) != len(params.adapters):
         raise InputError("adapters: each may be named once.")
-    for name in params.adapters:
-        _source_of(get_adapter(name))
-    for name in params.negatives:
-        get_source(name)
-
-
-def _sources(params: Params) -> list[SourceDataset]:
-    return [_source_of(get_adapter(name)) for name in params.adapters] + [
-        get_source(name) for name in params.negatives
-    ]
+    strangers = set(params.sources) - set(params.adapters)
+    if strangers:
+        raise InputError(f"sources: {', '.join(sorted(strangers))} is not among the adapters.")
+    _classes(params)
 
 
 def resolve(params: Params) -> Resolved:
     """The recipe's spec."""
-    sources = [{"label": name, "path": _source_of(get_adapter(name)).path} for name in params.adapters]
-    sources += [{"label": name, "path": get_source(name).path, "negative": True} for name in params.negatives]
+    sources = [
+        {"label": label, "path": source.path, "negative": negative}
+        for label, source, negative in _classes(params)
+    ]
     optional = params.model_dump(include={"split", "system", "human"}, exclude_none=True)
     spec = {
         "sources": sources,
@@ -78,6 +87,6 @@ def finalize(run: Run, outputs: Path) -> dict[str, Any]:
         folder,
         digest=run.summary["digest"],
         metadata=run.summary["metadata"],
-        sources=_sources(params),
+        sources=[source for _, source, _ in _classes(params)],
     )
     return {"routing_dataset": dataset}

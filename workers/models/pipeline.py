@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from django.conf import settings
 from django.db import models
 
 from datasets_app.names import validate_name
-from workers.states import TERMINAL, Status
+from workers.states import Status
+
+if TYPE_CHECKING:
+    from workers.models.run import Run
 
 
 class Pipeline(models.Model):
@@ -23,9 +28,15 @@ class Pipeline(models.Model):
         return self.name
 
     @property
+    def steps(self) -> list[Run]:
+        """The newest run of each step, in order."""
+        newest = {run.step: run for run in self.runs.order_by("step", "id")}
+        return list(newest.values())
+
+    @property
     def status(self) -> Status:
         """Derived from its runs: the first that has not succeeded speaks for the whole."""
-        for run in self.runs.order_by("step"):
+        for run in self.steps:
             if run.status != Status.SUCCEEDED:
-                return Status(run.status) if run.status in TERMINAL or run.step == 0 else Status.RUNNING
+                return Status(run.status) if run.is_over or run.step == 0 else Status.RUNNING
         return Status.SUCCEEDED

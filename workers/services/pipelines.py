@@ -26,7 +26,10 @@ def launch_router_pipeline(
     train: dict[str, Any] | None = None,
     user: AbstractBaseUser | None = None,
 ) -> Pipeline:
-    """Generate a routing dataset, preprocess it, train the router and evaluate its stack."""
+    """Generate a routing dataset, preprocess it, train the router and evaluate it.
+
+    A pipeline of that name goes on: what has succeeded is reused, what failed or was cancelled is launched again.
+    """
     dataset = check_name(name, "pipeline name") if name else new_name(Run.Kind.GENERATE_DATASET)
     steps: list[tuple[str, str, dict[str, Any]]] = [
         (
@@ -49,7 +52,7 @@ def launch_router_pipeline(
 def launch_expert_pipeline(
     adapter: str, *, train: dict[str, Any] | None = None, name: str | None = None, user: AbstractBaseUser | None = None
 ) -> Pipeline:
-    """Preprocess the expert's source dataset, train the expert and evaluate it."""
+    """Preprocess the expert's source dataset, train the expert and evaluate it; a known name goes on likewise."""
     source = get_adapter(adapter).source
     if source is None:
         raise InputError(f"Adapter {adapter!r} has no source dataset to train on.")
@@ -70,10 +73,9 @@ def _launch_steps(
     name: str, steps: list[tuple[str, str, dict[str, Any]]], user: AbstractBaseUser | None
 ) -> Pipeline:
     with transaction.atomic():
-        pipeline, created = Pipeline.objects.get_or_create(name=name, defaults={"created_by": user})
-        if created:
-            for step, (kind, run_name, params) in enumerate(steps):
-                launch(kind, params, name=run_name, user=user, pipeline=pipeline, step=step)
+        pipeline, _ = Pipeline.objects.get_or_create(name=name, defaults={"created_by": user})
+        for step, (kind, run_name, params) in enumerate(steps):
+            launch(kind, params, name=run_name, user=user, pipeline=pipeline, step=step)
     return pipeline
 
 

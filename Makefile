@@ -1,0 +1,36 @@
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: install demo serve test lint bench clean
+
+install: $(STAMP)
+
+# torch goes first and with pip: any other way brings gigabytes of CUDA libraries.
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --group dev --editable .
+	touch $(STAMP)
+
+demo: install  ## the main job to its end: three experts and their router, trained, evaluated, live
+	$(BIN)/python -m controlplane.demo
+
+serve: install  ## admin and API on localhost
+	$(BIN)/python -m controlplane.serve
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+
+test: lint
+	$(BIN)/python -m pytest
+
+bench: install
+	$(BIN)/python -m benchmarks.routing_cost
+
+clean:
+	rm -rf var
