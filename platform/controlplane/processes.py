@@ -28,7 +28,16 @@ def free_port() -> int:
 
 def honcho() -> list[str]:
     """The command that runs the Procfile with this interpreter's programs."""
-    return [sys.executable, "-m", "honcho", "--app-root", str(ROOT), "--procfile", str(ROOT / "Procfile"), "start"]
+    return [
+        sys.executable,
+        "-m",
+        "honcho",
+        "--app-root",
+        str(ROOT),
+        "--procfile",
+        str(ROOT / "Procfile"),
+        "start",
+    ]
 
 
 def environment() -> dict[str, str]:
@@ -43,7 +52,12 @@ def running(log: Path) -> Iterator[None]:
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:
         manager = subprocess.Popen(
-            honcho(), stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment(), start_new_session=True
+            honcho(),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env=environment(),
+            start_new_session=True,
         )
     try:
         yield

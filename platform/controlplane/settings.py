@@ -10,7 +10,9 @@ from controlplane.env import DATA, LOCAL, ROOT, broker_socket, env
 
 SECRET_KEY = env.str("SECRET_KEY", "")
 if len(SECRET_KEY) < 40 or SECRET_KEY.startswith("django-insecure"):
-    raise ImproperlyConfigured("SECRET_KEY must be set in the environment, random and at least 40 characters.")
+    raise ImproperlyConfigured(
+        "SECRET_KEY must be set in the environment, random and at least 40 characters."
+    )
 DEBUG = False
 ALLOWED_HOSTS = env.list("SWITCHYARD_HOSTS")
 
@@ -49,6 +51,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_structlog.middlewares.RequestMiddleware",
+    "inference.api.middleware.limit_body",
     "axes.middleware.AxesMiddleware",
 ]
 
@@ -90,6 +93,7 @@ AXES_COOLOFF_TIME = timedelta(minutes=15)
 AXES_LOCKOUT_PARAMETERS = [["ip_address", "username"]]
 AXES_HTTP_RESPONSE_CODE = 429
 AXES_VERBOSE = False
+AXES_LOCKOUT_CALLABLE = "inference.api.errors.locked_out"
 LOGIN_URL = "admin:login"
 
 LANGUAGE_CODE = "en"
@@ -120,18 +124,31 @@ CONTENT_SECURITY_POLICY = {
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
-        "knox.auth.TokenAuthentication",
+        "inference.api.authentication.TokenAuthentication",
         "rest_framework.authentication.SessionAuthentication",
     ],
-    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_PERMISSION_CLASSES": ["inference.api.permissions.StaffWrites"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
-    "DEFAULT_PAGINATION_CLASS": "rest_framework.pagination.LimitOffsetPagination",
-    "PAGE_SIZE": 50,
+    "DEFAULT_PAGINATION_CLASS": "inference.api.pagination.Pages",
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_PARSER_CLASSES": ["inference.api.parsers.StrictJSONParser"],
+    "DEFAULT_THROTTLE_CLASSES": [
+        "rest_framework.throttling.UserRateThrottle",
+        "rest_framework.throttling.AnonRateThrottle",
+        "rest_framework.throttling.ScopedRateThrottle",
+    ],
+    "DEFAULT_THROTTLE_RATES": {
+        "user": "1200/min",
+        "anon": "120/min",
+        "infer": "600/min",
+        "login": "20/min",
+        "bad_token": "20/min",
+    },
+    "NUM_PROXIES": 0,  # X-Forwarded-For is the client's own word
     "EXCEPTION_HANDLER": "inference.api.errors.exception_handler",
     "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
+    "URL_FORMAT_OVERRIDE": None,
 }
 REST_KNOX = {"TOKEN_TTL": None}
 SPECTACULAR_SETTINGS = {
@@ -141,8 +158,15 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "SERVE_PERMISSIONS": ["rest_framework.permissions.IsAuthenticated"],
+    "SERVE_INCLUDE_SCHEMA": False,
+    "ENUM_NAME_OVERRIDES": {
+        "AdapterKind": "adapters.models.Adapter.Kind",
+        "RunKind": "workers.models.Run.Kind",
+        "RunStatus": "workers.states.Status",
+    },
 }
-DATA_UPLOAD_MAX_MEMORY_SIZE = 16 * 1024 * 1024
+DATA_UPLOAD_MAX_MEMORY_SIZE = 28 * 1024 * 1024  # a 20 MiB image as base64
+CSRF_FAILURE_VIEW = "inference.api.errors.csrf_failure"
 
 CELERY_BROKER_URL = env.str("REDIS_URL", f"redis+socket://{broker_socket()}")
 CELERY_TASK_ACKS_LATE = True

@@ -81,9 +81,7 @@ def _start(run: Run) -> None:
         if busy >= settings.COMPUTE[run.backend]["SLOTS"]:
             return
         started = run.started_at or timezone.now()
-        if not move(
-            run, Status.LAUNCHING, lease=LEASE, spec=run.spec, inputs=run.inputs, started_at=started
-        ):
+        if not move(run, Status.LAUNCHING, lease=LEASE, spec=run.spec, inputs=run.inputs, started_at=started):
             return
         attempt = Attempt.objects.create(run=run, number=run.attempts.count() + 1)
     _submit(run, attempt)

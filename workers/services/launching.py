@@ -23,7 +23,12 @@ from workers.states import UNSUCCESSFUL, Status
 
 log = logging.getLogger(__name__)
 
-NAME_PREFIX = {"generate_dataset": "routing", "preprocess": "preprocess", "train": "train", "evaluate": "evaluate"}
+NAME_PREFIX = {
+    "generate_dataset": "routing",
+    "preprocess": "preprocess",
+    "train": "train",
+    "evaluate": "evaluate",
+}
 WATCH_SECONDS = 0.5
 
 
@@ -116,9 +121,7 @@ def cancel(run: Run) -> Run:
     return run
 
 
-def wait(
-    run: Run, on_progress: Callable[[Run], None] | None = None, *, timeout: float | None = None
-) -> Run:
+def wait(run: Run, on_progress: Callable[[Run], None] | None = None, *, timeout: float | None = None) -> Run:
     """Return when the run is over; `on_progress` sees the row every half second. TimeoutError after `timeout` s."""
     deadline = None if timeout is None else time.monotonic() + timeout
     while True:

@@ -50,7 +50,11 @@ def launch_router_pipeline(
 
 
 def launch_expert_pipeline(
-    adapter: str, *, train: dict[str, Any] | None = None, name: str | None = None, user: AbstractBaseUser | None = None
+    adapter: str,
+    *,
+    train: dict[str, Any] | None = None,
+    name: str | None = None,
+    user: AbstractBaseUser | None = None,
 ) -> Pipeline:
     """Preprocess the expert's source dataset, train the expert and evaluate it; a known name goes on likewise."""
     source = get_adapter(adapter).source
