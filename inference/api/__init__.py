@@ -1,0 +1,1 @@
+"""The REST API of inference, and the rules that hold for every API here."""

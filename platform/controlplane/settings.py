@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 
@@ -10,9 +11,7 @@ from controlplane.env import DATA, LOCAL, ROOT, broker_socket, env
 
 SECRET_KEY = env.str("SECRET_KEY", "")
 if len(SECRET_KEY) < 40 or SECRET_KEY.startswith("django-insecure"):
-    raise ImproperlyConfigured(
-        "SECRET_KEY must be set in the environment, random and at least 40 characters."
-    )
+    raise ImproperlyConfigured("SECRET_KEY must be set in the environment, random and at least 40 characters.")
 DEBUG = False
 ALLOWED_HOSTS = env.list("SWITCHYARD_HOSTS")
 
@@ -128,7 +127,7 @@ REST_FRAMEWORK = {
         "rest_framework.authentication.SessionAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["inference.api.permissions.StaffWrites"],
-    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_SCHEMA_CLASS": "inference.api.schema.Schema",
     "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
     "DEFAULT_PAGINATION_CLASS": "inference.api.pagination.Pages",
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
@@ -199,14 +198,14 @@ CELERY_BEAT_SCHEDULE = {
 CELERY_TIMEZONE = "UTC"
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 
-BASE_MODEL = {
+BASE_MODEL: dict[str, Any] = {
     "path": env.str("SWITCHYARD_BASE") or str(ROOT / "adapters/backbone/tiny/weights"),
     "revision": env.str("SWITCHYARD_BASE_REVISION") or None,
     "dtype": env.str("SWITCHYARD_DTYPE"),
     "device": env.str("SWITCHYARD_DEVICE"),
 }
 DATA_ROOT = DATA
-COMPUTE = {
+COMPUTE: dict[str, Any] = {
     "local": {
         "BACKEND": "workers.compute.local.LocalCompute",
         "OPTIONS": {"root": str(DATA / "jobs")},
@@ -214,7 +213,7 @@ COMPUTE = {
     },
 }
 COMPUTE_DEFAULT = "local"
-ENGINE = {
+ENGINE: dict[str, Any] = {
     "BACKEND": "inference.engines.remote.RemoteEngine",
     "OPTIONS": {
         "url": env.str("SWITCHYARD_ENGINE_URL"),

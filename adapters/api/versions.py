@@ -1,0 +1,69 @@
+"""Adapter versions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.models import QuerySet
+from django.shortcuts import get_object_or_404
+from drf_spectacular.utils import extend_schema, extend_schema_view
+from rest_framework import generics, serializers, status
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from adapters import services
+from adapters.models import Adapter, AdapterVersion
+from datasets_app.api.strict import StrictCharField, StrictSerializer
+
+
+class VersionSerializer(serializers.ModelSerializer[AdapterVersion]):
+    """An immutable set of adapter files, addressed by `digest`."""
+
+    adapter = serializers.SlugRelatedField("name", read_only=True)
+    card = serializers.DictField(read_only=True)
+    facts = serializers.DictField(read_only=True)
+
+    class Meta:
+        model = AdapterVersion
+        fields = ["adapter", "number", "digest", "size", "card", "facts", "created_at"]
+        read_only_fields = fields
+
+
+class AddVersionSerializer(StrictSerializer):
+    """Adapter files on the server; staff only."""
+
+    path = StrictCharField(max_length=1024, help_text="Folder on the server with the adapter's files.")
+
+
+@extend_schema(tags=["adapters"])
+@extend_schema_view(get=extend_schema(summary="List an adapter's versions"))
+class VersionList(generics.ListAPIView[AdapterVersion]):
+    """Versions of one adapter, newest first."""
+
+    queryset = AdapterVersion.objects.select_related("adapter")
+    serializer_class = VersionSerializer
+
+    def get_queryset(self) -> QuerySet[AdapterVersion]:
+        """Those of the adapter in the URL; 404 if there is none."""
+        return super().get_queryset().filter(adapter=get_object_or_404(Adapter, name=self.kwargs["name"]))
+
+    @extend_schema(summary="Add a version", request=AddVersionSerializer, responses={201: VersionSerializer})
+    def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """Check the files in a folder on the server and store them as the next version. Staff only."""
+        adapter = get_object_or_404(Adapter.objects.select_related("base"), name=self.kwargs["name"])
+        body = AddVersionSerializer(data=request.data)
+        body.is_valid(raise_exception=True)
+        version = services.add_version(adapter, body.validated_data["path"])
+        return Response(VersionSerializer(version).data, status=status.HTTP_201_CREATED)
+
+
+@extend_schema(tags=["adapters"], summary="Show a version")
+class VersionDetail(generics.RetrieveAPIView[AdapterVersion]):
+    """One version."""
+
+    queryset = AdapterVersion.objects.select_related("adapter")
+    serializer_class = VersionSerializer
+
+    def get_object(self) -> AdapterVersion:
+        """By the adapter's name and the version's number."""
+        return get_object_or_404(self.get_queryset(), adapter__name=self.kwargs["name"], number=self.kwargs["number"])

@@ -1,0 +1,37 @@
+"""Who is asking."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from knox.auth import TokenAuthentication as KnoxAuthentication
+from rest_framework.exceptions import AuthenticationFailed, Throttled
+from rest_framework.request import Request
+from rest_framework.throttling import AnonRateThrottle
+
+
+class BadTokenThrottle(AnonRateThrottle):
+    """How many wrong tokens one address may send."""
+
+    scope = "bad_token"
+
+
+class TokenAuthentication(KnoxAuthentication):  # type: ignore[misc]
+    """`Authorization: Token …`; an address that keeps sending wrong tokens gets 429 for them."""
+
+    def authenticate(self, request: Request) -> tuple[Any, Any] | None:
+        """The token's user, or None where another scheme was used."""
+        try:
+            result: tuple[Any, Any] | None = super().authenticate(request)
+        except UnicodeDecodeError as error:
+            self._count(request)
+            raise AuthenticationFailed("Invalid token.") from error
+        except AuthenticationFailed:
+            self._count(request)
+            raise
+        return result
+
+    def _count(self, request: Request) -> None:
+        throttle = BadTokenThrottle()
+        if not throttle.allow_request(request, None):  # type: ignore[arg-type]
+            raise Throttled(throttle.wait())

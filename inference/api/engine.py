@@ -1,0 +1,19 @@
+"""The engine behind the API."""
+
+from __future__ import annotations
+
+from drf_spectacular.utils import OpenApiTypes, extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from inference import services
+
+
+class EngineView(APIView):
+    """What the engine holds."""
+
+    @extend_schema(responses=OpenApiTypes.OBJECT, tags=["inference"])
+    def get(self, request: Request) -> Response:
+        """The engine's own account: base, device, dtype and the stacks deployed; 503 if it does not answer."""
+        return Response(services.engine_status())

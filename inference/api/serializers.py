@@ -1,0 +1,95 @@
+"""What goes into inference requests and what comes out."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Any
+
+from django.core.files.uploadedfile import UploadedFile
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from datasets_app.api.strict import StrictCharField, StrictIntegerField, StrictSerializer
+from inference.engines.images import MAX_BYTES, check_image
+
+MAX_PROMPT = 8_192
+MAX_TOKENS = 1_024
+DEFAULT_TOKENS = 128
+
+
+@extend_schema_field({"type": "string", "format": "byte", "description": "PNG, JPEG or WEBP; base64 in JSON."})
+class ImageField(serializers.Field[bytes, Any, Any, Any]):
+    """An encoded image, as an uploaded file or as base64; its content decides what it is."""
+
+    default_error_messages = {
+        "invalid": "Give an image file, or its bytes as base64.",
+        "too_large": f"The image has more than {MAX_BYTES} bytes.",
+    }
+
+    def to_internal_value(self, data: Any) -> bytes:
+        """The bytes. What `check_image` raises becomes 400, or 415 for other formats."""
+        if isinstance(data, UploadedFile):
+            if data.size is None or data.size > MAX_BYTES:
+                self.fail("too_large")
+            image = data.read()
+        else:
+            image = self._decode(data)
+        check_image(image)
+        return image
+
+    def _decode(self, data: Any) -> bytes:
+        if not isinstance(data, str):
+            self.fail("invalid")
+        try:
+            return base64.b64decode(data, validate=True)
+        except (binascii.Error, ValueError):
+            self.fail("invalid")
+
+
+class RouteRequestSerializer(StrictSerializer):
+    """A screenshot and the user's words."""
+
+    image = ImageField()
+    prompt = StrictCharField(max_length=MAX_PROMPT)
+
+
+class InferRequestSerializer(RouteRequestSerializer):
+    """The same, and how long the answer may be."""
+
+    max_tokens = StrictIntegerField(min_value=1, max_value=MAX_TOKENS, default=DEFAULT_TOKENS)
+
+
+class DecisionSerializer(serializers.Serializer[Any]):
+    """Which expert the router names, and how sure it is."""
+
+    label = serializers.CharField(help_text="The router's answer: an expert's name, or `none`.")
+    adapter = serializers.CharField(allow_null=True, help_text="The expert; null for the label `none`.")
+    version = serializers.CharField(allow_null=True, help_text="Content hash of the expert's files.")
+    probabilities = serializers.DictField(child=serializers.FloatField(), help_text="By label; sums to 1.")
+    router = serializers.CharField(help_text="Content hash of the router's files.")
+    stack = serializers.CharField(help_text="Content hash of the router and experts deployed together.")
+    timings = serializers.DictField(child=serializers.FloatField(), help_text="Milliseconds a stage.")
+
+
+class AnswerSerializer(DecisionSerializer):
+    """The decision and the chosen expert's answer."""
+
+    text = serializers.CharField()
+    tool_call = serializers.DictField(allow_null=True, help_text="The parsed `<tool_call>`; null if there is none.")
+    tokens = serializers.IntegerField(help_text="Tokens generated.")
+    finish_reason = serializers.ChoiceField(choices=["stop", "length", "none"])
+
+
+class ErrorDetailSerializer(serializers.Serializer[Any]):
+    """Why a request was refused."""
+
+    code = serializers.CharField()
+    message = serializers.CharField()
+    request_id = serializers.CharField()
+
+
+class ErrorSerializer(serializers.Serializer[Any]):
+    """The shape of every refusal."""
+
+    error = ErrorDetailSerializer()

@@ -1,0 +1,142 @@
+"""Runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.shortcuts import get_object_or_404
+from drf_spectacular.utils import extend_schema, extend_schema_view
+from rest_framework import generics, serializers, status
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from datasets_app.api.strict import NameField, StrictSerializer
+from workers import services
+from workers.models import Attempt, Run
+
+
+class AttemptSerializer(serializers.ModelSerializer[Attempt]):
+    """One launch of a run."""
+
+    class Meta:
+        model = Attempt
+        fields = ["number", "outcome", "error", "created_at", "ended_at"]
+        read_only_fields = fields
+
+
+class RunSerializer(serializers.ModelSerializer[Run]):
+    """A job, from the wish to its result."""
+
+    params = serializers.DictField(read_only=True)
+    progress = serializers.DictField(read_only=True)
+    pipeline = serializers.SlugRelatedField("name", read_only=True, allow_null=True)
+    created_by = serializers.SlugRelatedField("username", read_only=True, allow_null=True)
+
+    class Meta:
+        model = Run
+        fields = [
+            "id",
+            "name",
+            "kind",
+            "status",
+            "params",
+            "progress",
+            "error",
+            "backend",
+            "cancel_requested",
+            "pipeline",
+            "step",
+            "created_by",
+            "created_at",
+            "started_at",
+            "finished_at",
+        ]
+        read_only_fields = fields
+
+
+class RunDetailSerializer(RunSerializer):
+    """The same, with its attempts and what came of it."""
+
+    attempts = AttemptSerializer(many=True, read_only=True)
+    summary = serializers.DictField(read_only=True)
+    routing_dataset = serializers.SlugRelatedField("name", read_only=True, allow_null=True)
+    adapter_version = serializers.StringRelatedField[Any](allow_null=True)
+
+    class Meta(RunSerializer.Meta):
+        fields = [
+            *RunSerializer.Meta.fields,
+            "attempts",
+            "summary",
+            "routing_dataset",
+            "prepared_dataset",
+            "adapter_version",
+            "evaluation",
+        ]
+        read_only_fields = fields
+
+
+class LaunchSerializer(StrictSerializer):
+    """A job to launch.
+
+    `params` by kind: generate_dataset `{adapters, negatives, samples_per_class, seed}`, preprocess `{dataset}`,
+    train `{dataset, adapter, config}`, evaluate `{run or adapter, dataset, stack, max_samples}`.
+    """
+
+    kind = serializers.ChoiceField(Run.Kind.choices)
+    name = NameField(required=False, help_text="Made up if absent; for generate_dataset the dataset's name too.")
+    params = serializers.DictField(default=dict)
+    backend = NameField(required=False)
+
+
+class LogSerializer(serializers.Serializer[Any]):
+    """The end of a run's log."""
+
+    log = serializers.CharField()
+
+
+@extend_schema(tags=["runs"])
+@extend_schema_view(get=extend_schema(summary="List runs"))
+class RunList(generics.ListAPIView[Run]):
+    """Runs, newest first."""
+
+    queryset = Run.objects.select_related("pipeline", "created_by")
+    serializer_class = RunSerializer
+    filterset_fields = ["kind", "status", "name"]
+
+    @extend_schema(summary="Launch a run", request=LaunchSerializer, responses={201: RunDetailSerializer})
+    def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """Queue a run; a name with the same parameters returns the run that has it. Staff only."""
+        body = LaunchSerializer(data=request.data)
+        body.is_valid(raise_exception=True)
+        run = services.launch(**body.validated_data, user=request.user)
+        return Response(RunDetailSerializer(run).data, status=status.HTTP_201_CREATED)
+
+
+@extend_schema(tags=["runs"], summary="Show a run")
+class RunDetail(generics.RetrieveAPIView[Run]):
+    """One run."""
+
+    queryset = Run.objects.select_related(
+        "pipeline", "created_by", "routing_dataset", "adapter_version__adapter"
+    ).prefetch_related("attempts")
+    serializer_class = RunDetailSerializer
+
+
+class RunCancel(APIView):
+    """The end of a run before its time."""
+
+    @extend_schema(summary="Cancel a run", request=None, responses=RunDetailSerializer, tags=["runs"])
+    def post(self, request: Request, pk: int) -> Response:
+        """Ask the run to end; one that is over stays as it is. Staff only."""
+        run = services.cancel(get_object_or_404(Run, pk=pk))
+        return Response(RunDetailSerializer(run).data)
+
+
+class RunLog(APIView):
+    """What a run's newest job wrote."""
+
+    @extend_schema(summary="Show the end of a run's log", responses=LogSerializer, tags=["runs"])
+    def get(self, request: Request, pk: int) -> Response:
+        """The last 200 lines."""
+        return Response({"log": services.log_tail(get_object_or_404(Run, pk=pk), lines=200)})

@@ -1,0 +1,16 @@
+"""Routes below /api/v1/."""
+
+from django.urls import path
+
+from workers.api.pipelines import PipelineCancel, PipelineDetail, PipelineList
+from workers.api.runs import RunCancel, RunDetail, RunList, RunLog
+
+urlpatterns = [
+    path("runs/", RunList.as_view(), name="run-list"),
+    path("runs/<int:pk>/", RunDetail.as_view(), name="run-detail"),
+    path("runs/<int:pk>/cancel/", RunCancel.as_view(), name="run-cancel"),
+    path("runs/<int:pk>/log/", RunLog.as_view(), name="run-log"),
+    path("pipelines/", PipelineList.as_view(), name="pipeline-list"),
+    path("pipelines/<int:pk>/", PipelineDetail.as_view(), name="pipeline-detail"),
+    path("pipelines/<int:pk>/cancel/", PipelineCancel.as_view(), name="pipeline-cancel"),
+]
