@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +11,12 @@ from django.db import IntegrityError, transaction
 from django.db.models import Max
 
 from adapters.backbone.spec import TINY_BASE, BaseSpec, fingerprint, pixel_budget
-from adapters.card import CARD_FILE, AdapterCard
+from adapters.base_shape import BaseShape
+from adapters.card import AdapterCard
 from adapters.models import Adapter, AdapterVersion, Alias, BaseModel, Evaluation, Stack
 from adapters.models.adapter import NONE_LABEL
 from adapters.selectors import stack_spec
-from adapters.store import Store, find_adapter
+from adapters.store import Store
 from adapters.validation import validate_adapter
 from datasets_app.errors import InputError
 from datasets_app.models import RoutingDataset, SourceDataset
@@ -78,21 +78,18 @@ def add_version(adapter: Adapter, directory: str | Path, *, card: AdapterCard | 
     Files without a card get `card`, or one with the base's pixel budget and no system turn. The same files
     again return the version that exists. InputError if the files are broken or belong to another base.
     """
-    folder = find_adapter(Path(directory).expanduser())
-    with tempfile.TemporaryDirectory(prefix="switchyard-") as scratch:
-        if not (folder / CARD_FILE).exists():
-            folder = Path(shutil.copytree(folder, Path(scratch) / "adapter"))
-            (card or default_card(adapter)).write(folder)
-        own = AdapterCard.read(folder)
-        if own.kind != adapter.kind:
-            raise InputError(f"{directory} holds the files of a {own.kind}, but adapter {adapter.name!r} is not one.")
-        if own.base != adapter.base.fingerprint:
-            raise InputError(
-                f"{directory} was trained on another base model ({own.base[:19]}…) than "
-                f"{adapter.base.name!r} ({adapter.base.fingerprint[:19]}…)."
-            )
-        stored = store().add(folder)
-    facts = validate_adapter(stored.path)
+    base = adapter.base
+    spec = BaseSpec(path=base.path, revision=base.revision or None)
+    stored = store().add(
+        Path(directory).expanduser(),
+        base=BaseShape.read(Path(spec.path)) if spec.is_local else None,
+        expected_base=base.fingerprint,
+        default_card=card or default_card(adapter),
+    )
+    own = AdapterCard.read(stored.path)
+    if own.kind != adapter.kind:
+        raise InputError(f"{directory} holds a {own.kind}, but {adapter.name!r} is registered as {adapter.kind}.")
+    facts = asdict(validate_adapter(stored.path))
     for _ in range(10):
         try:
             with transaction.atomic():
@@ -102,7 +99,7 @@ def add_version(adapter: Adapter, directory: str | Path, *, card: AdapterCard | 
     raise RuntimeError(f"No version number of adapter {adapter.name} could be taken.")
 
 
-def _record_version(adapter: Adapter, digest: str, size: int, card: AdapterCard, facts: Any) -> AdapterVersion:
+def _record_version(adapter: Adapter, digest: str, size: int, card: AdapterCard, facts: dict[str, Any]) -> AdapterVersion:
     existing = AdapterVersion.objects.filter(adapter=adapter, digest=digest).first()
     if existing is None:
         last = AdapterVersion.objects.filter(adapter=adapter).aggregate(last=Max("number"))["last"] or 0
@@ -112,7 +109,7 @@ def _record_version(adapter: Adapter, digest: str, size: int, card: AdapterCard,
             digest=digest,
             size=size,
             card=card.model_dump(mode="json"),
-            facts=facts.as_dict(),
+            facts=facts,
         )
     Adapter.objects.filter(pk=adapter.pk).update(current=existing)
     return existing
@@ -123,7 +120,7 @@ def default_card(adapter: Adapter) -> AdapterCard:
     spec = BaseSpec(path=adapter.base.path, revision=adapter.base.revision or None)
     low, high = pixel_budget(spec)
     return AdapterCard(
-        kind=Adapter.Kind(adapter.kind).value, base=adapter.base.fingerprint, min_pixels=low, max_pixels=high
+        kind="router" if adapter.kind == Adapter.Kind.ROUTER else "expert", base=adapter.base.fingerprint, min_pixels=low, max_pixels=high
     )
 
 

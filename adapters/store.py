@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from adapters.base_shape import BaseShape
-from adapters.card import CARD_FILE
+from adapters.card import CARD_FILE, AdapterCard
 from adapters.validation import CONFIG_FILE, MAX_JSON_BYTES, WEIGHTS_FILE, adapter_root, validate_adapter
 from datasets_app.errors import InputError
 
@@ -64,17 +64,25 @@ class Store:
         root.mkdir(parents=True, exist_ok=True)
 
     def add(
-        self, directory: Path, base: BaseShape | None = None, expected_base: str | None = None
+        self,
+        directory: Path,
+        base: BaseShape | None = None,
+        expected_base: str | None = None,
+        default_card: AdapterCard | None = None,
     ) -> StoredAdapter:
         """Copy the adapter in `directory` (or its `final/`) into the store, and validate the copy.
 
-        Idempotent, and safe beside other adds of the same content. Raises InputError if the adapter is broken
+        `default_card` is added to files that bring none. Idempotent, and safe beside other adds of the same content. Raises InputError if the adapter is broken
         (see `validate_adapter`, which takes `base` and `expected_base`).
         """
         self._sweep()
         incoming = Path(tempfile.mkdtemp(prefix=_INCOMING, dir=self.root))
         try:
-            files = _copy(adapter_root(directory), incoming)
+            source = adapter_root(directory)
+            if default_card is not None and not (source / CARD_FILE).exists():
+                source = _with_card(source, default_card, incoming / "carded")
+            files = _copy(source, incoming)
+            shutil.rmtree(incoming / "carded", ignore_errors=True)
             validate_adapter(incoming, base, expected_base)
             digest = manifest_digest(files)
             target = self._folder(digest)
@@ -135,9 +143,7 @@ def read_verified(directory: Path, digest: str) -> dict[str, bytes]:
     for name in sorted(MAX_BYTES):
         with _open(directory, name) as (file, _):
             contents[name] = file.read()
-    files = tuple(
-        StoredFile(name, hashlib.sha256(data).hexdigest(), len(data)) for name, data in contents.items()
-    )
+    files = tuple(StoredFile(name, hashlib.sha256(data).hexdigest(), len(data)) for name, data in contents.items())
     _expect(files, digest)
     return contents
 
@@ -145,6 +151,14 @@ def read_verified(directory: Path, digest: str) -> dict[str, bytes]:
 def _expect(files: tuple[StoredFile, ...], digest: str) -> None:
     if manifest_digest(files) != digest:
         raise InputError(f"The files of adapter version {digest} have changed since they were stored.")
+
+
+def _with_card(source: Path, card: AdapterCard, target: Path) -> Path:
+    target.mkdir()
+    for name in sorted(MAX_BYTES.keys() - {CARD_FILE}):
+        _hash(source, name, target / name)
+    card.write(target)
+    return target
 
 
 def _copy(source: Path, target: Path) -> tuple[StoredFile, ...]:

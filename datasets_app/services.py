@@ -8,8 +8,7 @@ from typing import Any
 from django.db import transaction
 
 from datasets_app.errors import InputError
-from datasets_app.formats import read_source
-from datasets_app.formats.digest import folder_digest
+from datasets_app.formats import inspect_source
 from datasets_app.models import PreparedDataset, RoutingDataset, SourceDataset
 from datasets_app.names import check_name
 
@@ -21,10 +20,10 @@ def register_source(name: str, path: str | Path, *, format: str = "llava") -> So
     """
     check_name(name, "source dataset name")
     folder = Path(path).expanduser().resolve()
-    rows = sum(1 for _ in read_source(folder, format))
+    facts = inspect_source(folder, format)
     source, _ = SourceDataset.objects.update_or_create(
         name=name,
-        defaults={"path": str(folder), "format": format, "digest": folder_digest(folder), "rows": rows},
+        defaults={"path": str(folder), "format": format, "digest": facts.digest, "rows": facts.rows},
     )
     return source
 

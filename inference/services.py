@@ -84,7 +84,8 @@ def _check_evidence(version: AdapterVersion, serving: Stack | None) -> None:
                 f"{incumbent.accuracy:.1%} on the same {challenger.samples} samples of {challenger.dataset_name}."
             )
     raise InputError(
-        f"{version} and the serving {serving.router} were never evaluated on the same samples: evaluate both on one dataset."
+        f"{version} and the serving {serving.router} were never evaluated on the same samples: "
+        "evaluate both on one dataset."
     )
 
 

@@ -5,7 +5,7 @@ from celery import shared_task
 from workers.services import advance_all
 
 
-@shared_task  # type: ignore[misc]
+@shared_task
 def reconcile() -> None:
     """Take every run a step on."""
     advance_all()

@@ -11,12 +11,8 @@ from datasets_app.models.source_dataset import SourceDataset
 class PreparedDataset(models.Model):
     """A validated, converted, memory-mapped form of one routing or source dataset, for one base model."""
 
-    routing_dataset = models.ForeignKey(
-        RoutingDataset, models.PROTECT, null=True, blank=True, related_name="prepared"
-    )
-    source_dataset = models.ForeignKey(
-        SourceDataset, models.PROTECT, null=True, blank=True, related_name="prepared"
-    )
+    routing_dataset = models.ForeignKey(RoutingDataset, models.PROTECT, null=True, blank=True, related_name="prepared")
+    source_dataset = models.ForeignKey(SourceDataset, models.PROTECT, null=True, blank=True, related_name="prepared")
     base = models.CharField(max_length=71, help_text="Fingerprint of the base model it was prepared for.")
     path = models.CharField(max_length=1024, unique=True)
     digest = models.CharField(max_length=71)

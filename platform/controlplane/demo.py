@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -115,12 +116,15 @@ def register_samples(root: Path) -> None:
                 continue
             with tqdm(total=count, desc=f"  {name}", disable=None, leave=False) as bar:
                 if not folder.exists():
-                    write_source(
-                        kind, folder, count, seed, lambda done, total, bar=bar: bar.update(done - bar.n)
-                    )
+                    write_source(kind, folder, count, seed, partial(advance_bar, bar))
             source = register_source(name, folder)
             print(f"  {name}: {source.rows} screens")
         register_adapter(kind, source=SourceDataset.objects.get(name=kind))
+
+
+def advance_bar(bar: Any, done: int, total: int) -> None:
+    """Bring a progress bar to `done`."""
+    bar.update(done - bar.n)
 
 
 def train_everything() -> tuple[list[Any], Any]:
@@ -155,9 +159,7 @@ def evaluate_on_unseen(train_run: str) -> Any:
     ):
         watch([run])
     watch([launch("preprocess", {"dataset": name}, name=f"{name}-preprocess")])
-    run = launch(
-        "evaluate", {"run": train_run, "dataset": name, "stack": True, "note": NOTE}, name=f"{name}-evaluate"
-    )
+    run = launch("evaluate", {"run": train_run, "dataset": name, "stack": True, "note": NOTE}, name=f"{name}-evaluate")
     watch([run])
     return wait(run).evaluation
 
@@ -175,6 +177,8 @@ def promote(train_run: str) -> Any:
     from workers.selectors import get_run
 
     version = get_run(train_run).adapter_version
+    if version is None:
+        raise RuntimeError(f"Run {train_run!r} made no adapter.")
     serving = champion()
     if serving is not None and serving.router_id == version.pk:
         print(f"  {version} serves already")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from tqdm import tqdm
 
@@ -37,7 +38,7 @@ def watch(runs: Sequence[Run]) -> None:
         raise RuntimeError(f"Run {first.name!r} {first.status}: {first.error}")
 
 
-def _follow(bars: dict[int, tqdm[None]]) -> None:
+def _follow(bars: dict[int, Any]) -> None:
     said: dict[int, str] = {}
     while True:
         runs = list(Run.objects.filter(pk__in=bars))

@@ -59,9 +59,7 @@ class LocalCompute:
             return JobStatus(JobState.RUNNING, progress)
         result = _read(folder / "result.json")  # after the lock was seen free: nobody writes it any more
         if result:
-            return JobStatus(
-                JobState(result["state"]), progress, result.get("summary", {}), result.get("error", "")
-            )
+            return JobStatus(JobState(result["state"]), progress, result.get("summary", {}), result.get("error", ""))
         if (folder / "claim").exists() and (folder / "claim").stat().st_size:
             return JobStatus(JobState.LOST, progress, error="The job was killed before it ended.")
         if not (folder / "job.json").exists():

@@ -80,8 +80,7 @@ def resolve(params: Params) -> Resolved:
         stack = build_stack(version)
         inputs["stack"] = stack.pk
         spec["experts"] = {
-            expert.adapter.name: str(files.path(expert.digest))
-            for expert in stack.experts.select_related("adapter")
+            expert.adapter.name: str(files.path(expert.digest)) for expert in stack.experts.select_related("adapter")
         }
     return Resolved(spec, inputs)
 

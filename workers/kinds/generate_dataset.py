@@ -65,8 +65,7 @@ def check(params: Params) -> None:
 def resolve(params: Params) -> Resolved:
     """The recipe's spec."""
     sources = [
-        {"label": label, "path": source.path, "negative": negative}
-        for label, source, negative in _classes(params)
+        {"label": label, "path": source.path, "negative": negative} for label, source, negative in _classes(params)
     ]
     optional = params.model_dump(include={"split", "system", "human"}, exclude_none=True)
     spec = {

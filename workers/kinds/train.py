@@ -39,9 +39,7 @@ def check(params: Params) -> None:
     if not is_routing:
         adapter = get_adapter(params.adapter)
         if adapter.kind == Adapter.Kind.ROUTER:
-            raise InputError(
-                f"dataset: {params.dataset!r} is a source dataset; a router needs a routing dataset."
-            )
+            raise InputError(f"dataset: {params.dataset!r} is a source dataset; a router needs a routing dataset.")
     elif Adapter.objects.filter(name=params.adapter, kind=Adapter.Kind.EXPERT).exists():
         raise InputError(f"adapter: {params.adapter!r} is an expert; a routing dataset trains a router.")
 

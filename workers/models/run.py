@@ -41,15 +41,9 @@ class Run(models.Model):
     pipeline = models.ForeignKey(Pipeline, models.CASCADE, null=True, blank=True, related_name="runs")
     step = models.PositiveSmallIntegerField(default=0)
 
-    routing_dataset = models.ForeignKey(
-        RoutingDataset, models.SET_NULL, null=True, blank=True, related_name="runs"
-    )
-    prepared_dataset = models.ForeignKey(
-        PreparedDataset, models.SET_NULL, null=True, blank=True, related_name="runs"
-    )
-    adapter_version = models.ForeignKey(
-        AdapterVersion, models.SET_NULL, null=True, blank=True, related_name="runs"
-    )
+    routing_dataset = models.ForeignKey(RoutingDataset, models.SET_NULL, null=True, blank=True, related_name="runs")
+    prepared_dataset = models.ForeignKey(PreparedDataset, models.SET_NULL, null=True, blank=True, related_name="runs")
+    adapter_version = models.ForeignKey(AdapterVersion, models.SET_NULL, null=True, blank=True, related_name="runs")
     evaluation = models.ForeignKey(Evaluation, models.SET_NULL, null=True, blank=True, related_name="runs")
 
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True)
@@ -59,9 +53,7 @@ class Run(models.Model):
 
     class Meta:
         ordering = ["-created_at", "-id"]
-        indexes = [
-            models.Index(fields=["status"], condition=models.Q(status__in=sorted(ACTIVE)), name="run_active")
-        ]
+        indexes = [models.Index(fields=["status"], condition=models.Q(status__in=sorted(ACTIVE)), name="run_active")]
         constraints = [
             models.UniqueConstraint(
                 fields=["pipeline", "step"],

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from django.conf import settings
-from django.contrib.auth.models import AbstractBaseUser
+from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 from pydantic import ValidationError
@@ -38,7 +38,7 @@ def launch(
     *,
     name: str | None = None,
     backend: str | None = None,
-    user: AbstractBaseUser | None = None,
+    user: User | None = None,
     pipeline: Pipeline | None = None,
     step: int = 0,
 ) -> Run:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from django.contrib.auth.models import AbstractBaseUser
+from django.contrib.auth.models import User
 from django.db import transaction
 
 from adapters.selectors import get_adapter
@@ -24,7 +24,7 @@ def launch_router_pipeline(
     samples_per_class: int = 200,
     seed: int = 0,
     train: dict[str, Any] | None = None,
-    user: AbstractBaseUser | None = None,
+    user: User | None = None,
 ) -> Pipeline:
     """Generate a routing dataset, preprocess it, train the router and evaluate it.
 
@@ -54,7 +54,7 @@ def launch_expert_pipeline(
     *,
     train: dict[str, Any] | None = None,
     name: str | None = None,
-    user: AbstractBaseUser | None = None,
+    user: User | None = None,
 ) -> Pipeline:
     """Preprocess the expert's source dataset, train the expert and evaluate it; a known name goes on likewise."""
     source = get_adapter(adapter).source
@@ -73,9 +73,7 @@ def launch_expert_pipeline(
     return _launch_steps(stem, steps, user)
 
 
-def _launch_steps(
-    name: str, steps: list[tuple[str, str, dict[str, Any]]], user: AbstractBaseUser | None
-) -> Pipeline:
+def _launch_steps(name: str, steps: list[tuple[str, str, dict[str, Any]]], user: User | None) -> Pipeline:
     with transaction.atomic():
         pipeline, _ = Pipeline.objects.get_or_create(name=name, defaults={"created_by": user})
         for step, (kind, run_name, params) in enumerate(steps):
