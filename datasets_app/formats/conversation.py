@@ -37,9 +37,7 @@ def read_turns(record: dict[str, Any]) -> Turns:
         raise InputError("the turns must be an optional 'system', one 'human' and last one 'gpt'.")
     *system, human, answer = (turn["value"] for turn in turns)
     if human.count(IMAGE_TAG) != 1:
-        raise InputError(
-            f"the human turn must hold {IMAGE_TAG} exactly once, not {human.count(IMAGE_TAG)} times."
-        )
+        raise InputError(f"the human turn must hold {IMAGE_TAG} exactly once, not {human.count(IMAGE_TAG)} times.")
     if any(IMAGE_TAG in text for text in (*system, answer)):
         raise InputError(f"{IMAGE_TAG} belongs in the human turn only.")
     if not answer.strip():

@@ -11,8 +11,8 @@ from PIL import Image, UnidentifiedImageError
 from datasets_app.errors import InputError
 
 FORMATS = ("PNG", "JPEG", "WEBP")
-MAX_BYTES = 32 * 2**20
-MAX_PIXELS = 7680 * 4320  # one 8K screen
+MAX_BYTES = 20 * 2**20
+MAX_PIXELS = 25_000_000  # a 6K screen; serving accepts no more either
 MAX_RATIO = 100  # Qwen-VL's image processor raises above 200
 MIN_SIDE = 4
 
@@ -20,9 +20,7 @@ MIN_SIDE = 4
 def resolve_image(folder: Path, name: object) -> Path:
     """Path of the image that a row calls `name`: a regular file inside `folder` once links are followed."""
     if not isinstance(name, str) or not name:
-        raise InputError(
-            "field 'image' must be the path of one image file, relative to the dataset's folder."
-        )
+        raise InputError("field 'image' must be the path of one image file, relative to the dataset's folder.")
     shown = repr(name[:120])
     if "://" in name or name.startswith("data:"):
         raise InputError(f"image {shown} is a URL; only files inside the dataset's folder are read.")
@@ -47,16 +45,11 @@ def check_image(path: Path, name: str) -> None:
     if path.stat().st_size > MAX_BYTES:
         raise InputError(f"image {shown} is larger than {MAX_BYTES // 2**20} MiB.")
     try:
+        _check_size(shown, *(_webp_size(path) or (MIN_SIDE, MIN_SIDE)))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(path, formats=FORMATS) as image:
-                width, height = image.size
-                if width * height > MAX_PIXELS:
-                    raise InputError(
-                        f"image {shown} has {width}x{height} pixels; at most {MAX_PIXELS} are read."
-                    )
-                if min(width, height) < MIN_SIDE or max(width, height) > MAX_RATIO * min(width, height):
-                    raise InputError(f"image {shown} is {width}x{height}: too narrow for a screenshot.")
+                _check_size(shown, *image.size)
                 if getattr(image, "n_frames", 1) > 1:
                     raise InputError(f"image {shown} is animated; one still picture is needed.")
                 image.load()
@@ -68,3 +61,22 @@ def check_image(path: Path, name: str) -> None:
         raise InputError(f"image {shown} is not a PNG, JPEG or WEBP.") from None
     except Exception:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error and others
         raise InputError(f"image {shown} is damaged or truncated.") from None
+
+
+def _check_size(shown: str, width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise InputError(f"image {shown} has {width}x{height} pixels; at most {MAX_PIXELS} are read.")
+    if min(width, height) < MIN_SIDE or max(width, height) > MAX_RATIO * min(width, height):
+        raise InputError(f"image {shown} is {width}x{height}: too narrow for a screenshot.")
+
+
+def _webp_size(path: Path) -> tuple[int, int] | None:
+    """Width and height from an extended WEBP header (RFC 9649), None for other files.
+
+    libwebp allocates the whole canvas as soon as Pillow opens such a file, before its size can be asked for.
+    """
+    with path.open("rb") as file:
+        header = file.read(30)
+    if header[:4] != b"RIFF" or header[8:16] != b"WEBPVP8X" or len(header) < 30:
+        return None
+    return 1 + int.from_bytes(header[24:27], "little"), 1 + int.from_bytes(header[27:30], "little")

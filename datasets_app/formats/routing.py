@@ -29,9 +29,13 @@ NO_LABEL_NUMBERS: dict[str, int] = {}
 
 @dataclass(frozen=True)
 class RoutingDataset:
-    """A checked routing dataset: `labels` in label order, `human` the template of the human turn."""
+    """A checked routing dataset: `labels` in label order, `human` the template of the human turn.
+
+    `none_label` is the label of screens that no expert is meant for, None where there is none.
+    """
 
     labels: tuple[str, ...]
+    none_label: str | None
     system: str | None
     human: str
     splits: dict[str, list[RoutingRow]]
@@ -50,9 +54,7 @@ def is_routing(folder: Path) -> bool:
 def read(folder: Path) -> RoutingDataset:
     """Read the routing dataset in `folder`, checking rows and images; InputError names file and line."""
     if not is_routing(folder):
-        raise InputError(
-            f"{str(folder)!r} is no routing dataset: train.jsonl, val.jsonl or eval.jsonl is missing."
-        )
+        raise InputError(f"{str(folder)!r} is no routing dataset: train.jsonl, val.jsonl or eval.jsonl is missing.")
     metadata = _read_metadata(folder)
     declared = metadata.get("labels", NO_LABEL_NUMBERS)
     numbers = dict(declared)
@@ -64,9 +66,7 @@ def read(folder: Path) -> RoutingDataset:
             with located(f"{split}.jsonl", number):
                 row = _read_row(folder, f"{split}.jsonl", number, record)
                 if declared and row.label not in declared:
-                    raise InputError(
-                        f"label {row.label!r} is unknown; known are {', '.join(sorted(declared))}."
-                    )
+                    raise InputError(f"label {row.label!r} is unknown; known are {', '.join(sorted(declared))}.")
                 if numbers.setdefault(row.label, row.index) != row.index:
                     raise InputError(f"label {row.label!r} is number {numbers[row.label]}, not {row.index}.")
                 if row.id in seen:
@@ -76,7 +76,8 @@ def read(folder: Path) -> RoutingDataset:
     if not seen:
         raise InputError(f"The routing dataset {folder.name!r} has no rows.")
     rows = [row for split in SPLITS for row in splits[split]]
-    return RoutingDataset(_label_order(numbers), _constant_system(rows), _human(metadata, rows), splits)
+    labels = _label_order(numbers)
+    return RoutingDataset(labels, _none_label(metadata, labels), _constant_system(rows), _human(metadata, rows), splits)
 
 
 def write(folder: Path, splits: dict[str, list[RoutingRow]], metadata: dict[str, Any]) -> None:
@@ -155,6 +156,13 @@ def _label_order(numbers: dict[str, int]) -> tuple[str, ...]:
         shown = ", ".join(f"{name}={number}" for name, number in sorted(numbers.items()))
         raise InputError(f"The labels must be numbered 0, 1, 2, … without gaps; they are {shown[:300]}.")
     return tuple(sorted(numbers, key=numbers.__getitem__))
+
+
+def _none_label(metadata: dict[str, Any], labels: tuple[str, ...]) -> str | None:
+    none_label = metadata.get("none_label", "none")
+    if none_label is not None and not isinstance(none_label, str):
+        raise InputError(f"{METADATA}: field 'none_label' must be a label or null.")
+    return none_label if none_label in labels else None
 
 
 def _constant_system(rows: Iterable[RoutingRow]) -> str | None:

@@ -1,7 +1,7 @@
 """Near-duplicate screenshots, by perceptual hash.
 
-Two screens are near-duplicates where their 1,024-bit pHashes (the ImageHash library's, the 32x32 lowest
-frequencies of a 64x64 picture) differ in at most `distance` bits; one of them is also tried moved by one pixel each way.
+Two screens are near-duplicates where their 1,024-bit pHashes differ in at most `distance` bits: ImageHash's pHash,
+the 32x32 lowest frequencies of a 64x64 picture. One of the two is also tried moved by one pixel each way.
 Measured on drawn 192x192 screens, of 1,024 bits, largest or smallest distance seen:
 
     re-encoded as JPEG quality 50 to 90 or WEBP     34      must be found

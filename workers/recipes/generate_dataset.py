@@ -1,6 +1,6 @@
 """Draw a balanced routing dataset from the experts' own training examples.
 
-A source belongs to the class of the expert whose examples it holds, by the expert's name. The negative sources
+A source belongs to the class of the expert whose examples it holds, by the expert's name. Negative sources
 together form one more class, for screens that no expert is meant for. Same seed and sources, same bytes.
 """
 
@@ -34,9 +34,7 @@ class Source(RecipeSpec):
 
     label: str = Field(description="the expert's name, which the router will answer")
     path: Path = Field(description="folder of the source dataset")
-    negative: bool = Field(
-        False, description="no expert is meant for these screens; the label is then ignored"
-    )
+    negative: bool = Field(False, description="no expert is meant for these screens; the label is then ignored")
     format: str = Field("llava", description="format of the source dataset")
 
     @field_validator("label")
@@ -49,13 +47,9 @@ class Spec(RecipeSpec):
     """What the routing dataset is drawn from, and how."""
 
     sources: tuple[Source, ...] = Field(min_length=1, description="the source datasets, one or more a class")
-    samples_per_class: int = Field(
-        300, ge=1, le=1_000_000, description="samples of each class, all splits together"
-    )
+    samples_per_class: int = Field(300, ge=1, le=1_000_000, description="samples of each class, all splits together")
     split: Split = Field(Split(), description="fractions of train, val and eval")
-    seed: int = Field(
-        0, ge=0, description="decides sides and draws; jobs that share it share the held-out screens"
-    )
+    seed: int = Field(0, ge=0, description="decides sides and draws; jobs that share it share the held-out screens")
     system: str = Field(SYSTEM, min_length=1, description="the router's system turn")
     human: str = Field(HUMAN, description="the router's human turn; {prompt} stands for the user's words")
     none_label: str = Field("none", description="label of the negative sources' class")
@@ -92,7 +86,7 @@ class Spec(RecipeSpec):
 
 
 def run(spec: Spec, job: Job) -> dict[str, Any]:
-    """Write the routing dataset into `job.out` and return its metadata.
+    """Write the routing dataset into `job.out`; return its `digest` and `metadata`.
 
     InputError if a source row is wrong, or a class has too few screens on one side of the split.
     """
@@ -116,14 +110,12 @@ def run(spec: Spec, job: Job) -> dict[str, Any]:
         random.Random(f"{spec.seed}/order/{side}").shuffle(splits[side])
     metadata = _metadata(spec, splits, duplicates)
     write(job.out, splits, metadata)
-    return metadata
+    return {"digest": folder_digest(job.out), "metadata": metadata}
 
 
 def _split(spec: Spec, source: Source, done: int, job: Job) -> SplitSource:
     try:
-        split = SplitSource(
-            list(read_source(source.path, source.format)), spec.split, spec.seed, spec.distance
-        )
+        split = SplitSource(list(read_source(source.path, source.format)), spec.split, spec.seed, spec.distance)
     except InputError as error:
         raise InputError(f"Source {spec.label_of(source)!r}: {error}") from error
     job.progress("read", done + 1, len(spec.sources))
@@ -147,9 +139,7 @@ def _drop_torn(sources: list[SplitSource], distance: int) -> list[set[int]]:
     return dropped
 
 
-def _pools(
-    sources: list[tuple[SplitSource, set[int]]], duplicates: dict[str, int]
-) -> dict[str, list[SourceRow]]:
+def _pools(sources: list[tuple[SplitSource, set[int]]], duplicates: dict[str, int]) -> dict[str, list[SourceRow]]:
     """The usable rows of one class per side, each screen and question once; counts the duplicates met."""
     pools: dict[str, list[SourceRow]] = {side: [] for side in SPLITS}
     seen: set[tuple[str, str]] = set()
@@ -229,3 +219,9 @@ def _metadata(spec: Spec, splits: dict[str, list[RoutingRow]], duplicates: dict[
             for source in spec.sources
         ],
     }
+
+
+if __name__ == "__main__":
+    from workers.recipes.cli import main
+
+    raise SystemExit(main("generate_dataset"))

@@ -20,18 +20,26 @@ from workers.recipes.job import RecipeSpec
 
 
 class Split(RecipeSpec):
-    """Fractions of training, validation and evaluation samples; each may be 0, together they are 1."""
+    """Fractions of training, validation and evaluation samples; each may be 0, together they are 1.
+
+    Three numbers in this order will do: `[0.8, 0.1, 0.1]`.
+    """
 
     train: float = Field(default=0.8, ge=0, le=1)
     val: float = Field(default=0.1, ge=0, le=1)
     eval: float = Field(default=0.1, ge=0, le=1)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _from_three(cls, value: object) -> object:
+        if isinstance(value, list | tuple) and len(value) == len(SPLITS):
+            return dict(zip(SPLITS, value, strict=True))
+        return value
+
     @model_validator(mode="after")
     def _whole(self) -> Split:
         if abs(self.train + self.val + self.eval - 1) > 1e-6:
-            raise ValueError(
-                f"train, val and eval must add up to 1, not {self.train + self.val + self.eval:g}"
-            )
+            raise ValueError(f"train, val and eval must add up to 1, not {self.train + self.val + self.eval:g}")
         return self
 
     def counts(self, total: int) -> dict[str, int]:
@@ -59,9 +67,7 @@ class SplitSource:
     `contents` holds the SHA-256 of the image file, `hashes` its perceptual hashes, `clusters` its cluster.
     """
 
-    def __init__(
-        self, rows: Sequence[SourceRow], split: Split, seed: int, distance: int = DEFAULT_DISTANCE
-    ) -> None:
+    def __init__(self, rows: Sequence[SourceRow], split: Split, seed: int, distance: int = DEFAULT_DISTANCE) -> None:
         self.rows = list(rows)
         digests = {path: file_digest(path) for path in {row.image for row in rows}}
         self.contents = [digests[row.image] for row in self.rows]

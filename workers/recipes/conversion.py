@@ -1,0 +1,87 @@
+"""From an example to the columns of a prepared dataset."""
+
+from __future__ import annotations
+
+from statistics import median
+from typing import Any
+
+from datasets import Features, Image, List, Value
+from PIL import Image as PillowImage
+
+from adapters.card import AdapterCard
+from datasets_app.errors import InputError
+from datasets_app.formats.conversation import user_words
+from datasets_app.formats.records import located
+from inference.engines.in_process.prompts import PromptBuilder
+from workers.recipes.content import Example
+from workers.recipes.prepared import TokenRange
+
+_MESSAGES = List({"role": Value("string"), "content": Value("string")})
+
+
+class Converter:
+    """Converts examples for one card, and counts their tokens exactly as training and serving see them."""
+
+    features = Features(
+        {
+            "id": Value("string"),
+            "prompt": _MESSAGES,
+            "completion": _MESSAGES,
+            "images": List(Image()),
+            "words": Value("string"),
+            "label": Value("string"),
+            "answer": Value("string"),
+        }
+    )
+
+    def __init__(self, processor: Any, card: AdapterCard) -> None:
+        self._builder = PromptBuilder(processor)
+        self._card = card
+        self._control = frozenset(processor.tokenizer.all_special_ids)
+        self._merged_patches = processor.image_processor.merge_size**2
+        self._counts: dict[str, list[int]] = {"prompt": [], "completion": [], "visual": []}
+
+    @property
+    def done(self) -> int:
+        """How many examples were converted."""
+        return len(self._counts["prompt"])
+
+    def row(self, example: Example) -> dict[str, Any]:
+        """The columns of one example; InputError naming its file and line if the model cannot be shown it."""
+        with located(example.file, example.line):
+            self._count(example)
+        system = self._card.system
+        human = user_words(self._card.human).replace("{prompt}", example.words)
+        return {
+            "id": example.id,
+            "prompt": [
+                *([{"role": "system", "content": system}] if system else []),
+                {"role": "user", "content": human},
+            ],
+            "completion": [{"role": "assistant", "content": example.target}],
+            "images": [{"bytes": example.image.read_bytes(), "path": None}],
+            "words": example.words,
+            "label": example.label,
+            "answer": example.answer,
+        }
+
+    def tokens(self) -> dict[str, TokenRange]:
+        """Ranges over all examples converted so far."""
+        return {
+            part: TokenRange(min=min(counts), median=median(counts), max=max(counts))
+            for part, counts in self._counts.items()
+        }
+
+    def _count(self, example: Example) -> None:
+        with PillowImage.open(example.image) as image:
+            pixels = self._builder.pixels(image.convert("RGB"), self._card.min_pixels, self._card.max_pixels)
+        completion = self._builder.name_ids(example.target)
+        if self._control & set(completion):
+            raise InputError("the answer holds one of the model's control tokens.")
+        visual = int(pixels.grid.prod()) // self._merged_patches
+        prompt = self._builder.ids(self._card, example.words, pixels.grid)
+        if prompt.count(self._builder.image_token) != visual:
+            raise InputError("the prompt's image placeholders do not match its image.")
+        self._counts["prompt"].append(len(prompt))
+        self._counts["completion"].append(len(completion) + 1)
+        self._counts["visual"].append(visual)

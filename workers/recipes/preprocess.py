@@ -1,0 +1,117 @@
+"""Check a dataset row by row and convert it to what training and evaluation read.
+
+The result is three memory-mapped `datasets` folders, `train/`, `val/` and `eval/`, in TRL's prompt/completion form
+with `images`, and `preprocess.json`, which says how they are to be shown to the model. A routing dataset becomes
+data for a router. An expert's source dataset is split here, by the function that splits it for the router.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field, model_validator
+
+from adapters.backbone.spec import TINY_BASE, BaseSpec, fingerprint, pixel_budget
+from adapters.card import AdapterCard
+from datasets_app.formats.digest import folder_digest
+from workers.recipes.content import Content, Example, read_content
+from workers.recipes.duplicates import BITS, DEFAULT_DISTANCE
+from workers.recipes.job import Job, RecipeSpec
+from workers.recipes.prepared import PREPROCESS_FILE, Prepared
+from workers.recipes.splits import Split
+
+if TYPE_CHECKING:
+    from datasets import Dataset, Features
+
+
+class Spec(RecipeSpec):
+    """Which dataset is prepared for which base model."""
+
+    dataset: Path = Field(description="folder of a routing dataset, or of an expert's source dataset")
+    base: str = Field(str(TINY_BASE), description="base model: a folder or a hub id")
+    base_revision: str | None = Field(None, description="commit of a base model from the hub")
+    min_pixels: int | None = Field(None, gt=0, description="least pixels of a screenshot; default: the base's")
+    max_pixels: int | None = Field(None, gt=0, description="most pixels of a screenshot; default: the base's")
+    system: str | None = Field(None, min_length=1, description="system turn to use instead of the dataset's")
+    format: str = Field("llava", description="format of a source dataset")
+    split: Split = Field(Split(), description="fractions of train, val and eval of a source dataset")
+    seed: int = Field(0, ge=0, description="split seed of a source dataset; share it with generate_dataset")
+    distance: int = Field(
+        DEFAULT_DISTANCE, ge=0, le=BITS // 4, description="bits of 1,024 in which near-duplicates may differ"
+    )
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Spec:
+        if self.min_pixels and self.max_pixels and self.min_pixels > self.max_pixels:
+            raise ValueError("min_pixels is larger than max_pixels")
+        return self
+
+
+def run(spec: Spec, job: Job) -> dict[str, Any]:
+    """Write the prepared dataset into `job.out`; return what `preprocess.json` says and the folder's `digest`.
+
+    InputError names file and line of a row that is wrong.
+    """
+    from adapters.backbone.loading import load_processor
+
+    from workers.recipes.conversion import Converter
+
+    base = BaseSpec(spec.base, spec.base_revision)
+    content = read_content(spec.dataset, spec.format, spec.split, spec.seed, spec.distance)
+    card = _card(spec, base, content)
+    converter = Converter(load_processor(base), card)
+    total = sum(map(len, content.splits.values()))
+    cache = job.work / "datasets-cache"
+    shutil.rmtree(cache, ignore_errors=True)
+    for side, examples in content.splits.items():
+
+        def rows(examples: list[Example] = examples) -> Iterator[dict[str, Any]]:
+            for example in examples:
+                yield converter.row(example)
+                job.progress("convert", converter.done, total)
+
+        _dataset(rows, converter.features, cache / side, len(examples)).save_to_disk(str(job.out / side))
+    shutil.rmtree(cache)
+    prepared = Prepared(
+        card=card,
+        none_label=content.none_label,
+        counts={side: len(examples) for side, examples in content.splits.items()},
+        tokens=converter.tokens(),
+        dataset=folder_digest(spec.dataset),
+        split_seed=spec.seed if content.kind == "expert" else None,
+    )
+    (job.out / PREPROCESS_FILE).write_text(prepared.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    return prepared.model_dump(mode="json") | {"digest": folder_digest(job.out)}
+
+
+def _card(spec: Spec, base: BaseSpec, content: Content) -> AdapterCard:
+    least, most = pixel_budget(base)
+    least = spec.min_pixels or min(least, spec.max_pixels or least)
+    return AdapterCard(
+        kind=content.kind,
+        base=fingerprint(base),
+        system=spec.system or content.system,
+        human=content.human,
+        min_pixels=least,
+        max_pixels=spec.max_pixels or max(most, least),
+        labels=content.labels,
+    )
+
+
+def _dataset(rows: Any, features: Features, cache: Path, count: int) -> Dataset:
+    from datasets import Dataset, disable_progress_bars
+
+    disable_progress_bars()
+    if not count:
+        return Dataset.from_list([], features=features)
+    # a fingerprint of our own: hashing the generator would pickle the whole dataset
+    return Dataset.from_generator(rows, features=features, cache_dir=str(cache), fingerprint="rows")
+
+
+if __name__ == "__main__":
+    from workers.recipes.cli import main
+
+    raise SystemExit(main("preprocess"))
