@@ -15,9 +15,9 @@ CARD_FILE = "switchyard.json"
 class AdapterCard(BaseModel):
     """Travels inside the adapter's files as `switchyard.json`, so the content hash covers it.
 
-    `system` is the system turn (None: none is sent); `human` the human turn, in which `{prompt}` stands for the
-    user's words and `<image>` for the screenshot; `min_pixels` and `max_pixels` bound the screenshot after
-    resizing, in pixels; `labels` are the names that a router may answer, in label order.
+    `system` is the system turn (None: none is sent); `human` the human turn, in which `{prompt}` stands for
+    the user's words and `<image>` for the screenshot; `min_pixels` and `max_pixels` bound the screenshot
+    after resizing, in pixels; `labels` are the names that a router may answer, in label order.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -37,12 +37,17 @@ class AdapterCard(BaseModel):
         path = directory / CARD_FILE
         if not path.is_file():
             raise InputError(f"{path} is missing: an adapter needs its card, which training writes.")
+        return cls.parse(path.read_bytes(), str(path))
+
+    @classmethod
+    def parse(cls, data: bytes, source: str) -> AdapterCard:
+        """The card whose JSON is `data`; InputError naming `source` and the field if it is wrong."""
         try:
-            return cls.model_validate_json(path.read_bytes())
+            return cls.model_validate_json(data)
         except ValidationError as error:
             first = error.errors()[0]
             field = ".".join(str(part) for part in first["loc"])
-            raise InputError(f"{path}, field {field!r}: {first['msg']}.") from error
+            raise InputError(f"{source}, field {field!r}: {first['msg']}.") from error
 
     def write(self, directory: Path) -> None:
         """Write the card into `directory`, the same bytes for the same card."""

@@ -1,0 +1,123 @@
+"""From a card, a screenshot and the user's words to token ids, with the words kept plain text."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import torch
+from PIL import Image
+
+from adapters.card import AdapterCard
+from datasets_app.errors import InputError
+
+MAX_PROMPT_CHARACTERS = 16_000
+
+_BEFORE, _AFTER, _SYSTEM = "\ue000before\ue000", "\ue000after\ue000", "\ue000system\ue000"
+_MARKS = re.compile(f"({_BEFORE}|{_AFTER}|{_SYSTEM})")
+
+
+def check_words(words: str) -> None:
+    """InputError if the user's words are too long or hold a lone surrogate, which no encoding has."""
+    if len(words) > MAX_PROMPT_CHARACTERS:
+        raise InputError(f"The prompt has {len(words)} characters; at most {MAX_PROMPT_CHARACTERS} are accepted.")
+    try:
+        words.encode()
+    except UnicodeEncodeError as error:
+        raise InputError("The prompt is not valid Unicode: it holds a lone surrogate.") from error
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """A preprocessed image: `values` (patches, values of one), `grid` (1, 3): frames, rows, columns."""
+
+    values: torch.Tensor
+    grid: torch.Tensor
+
+
+class PromptBuilder:
+    """Builds prompts with one processor (a `Qwen3VLProcessor`). Not safe for use from two threads at once."""
+
+    def __init__(self, processor: Any) -> None:
+        self._processor = processor
+        self._tokenizer = processor.tokenizer
+        self.image_token: int = processor.image_token_id
+        self._added: dict[str, int] = self._tokenizer.get_added_vocab()
+        self._merged_patches: int = processor.image_processor.merge_size**2
+        longest_first = sorted(map(re.escape, self._added), key=len, reverse=True)
+        self._added_pattern = re.compile(f"(?=({'|'.join(longest_first)}))")
+
+    def pixels(self, image: Image.Image, min_pixels: int, max_pixels: int) -> Pixels:
+        """Resize the image into the pixel budget, keeping its shape, and cut it into patches."""
+        size = {"shortest_edge": min_pixels, "longest_edge": max_pixels}
+        batch = self._processor.image_processor(images=[image], size=size, return_tensors="pt")
+        return Pixels(batch["pixel_values"], batch["image_grid_thw"])
+
+    def ids(self, card: AdapterCard, words: str, grid: torch.Tensor) -> list[int]:
+        """Token ids of the whole prompt, up to where the answer begins.
+
+        The card's texts are tokenised as training does; in the user's words, nothing becomes an added token:
+        the added tokens, image placeholders among them, are exactly those of the prompt without words.
+        """
+        ids = self._assemble(card, words, grid)
+        if words and self._structure(ids) != self._structure(self._assemble(card, "", grid)):
+            raise InputError("The prompt cannot be told apart from control tokens: reword it.")
+        return ids
+
+    def name_ids(self, name: str) -> list[int]:
+        """Token ids of an adapter's name as the router answers it, without the end token."""
+        return self._encode(name)
+
+    def text(self, ids: list[int]) -> str:
+        """The text of generated ids."""
+        return str(self._tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
+
+    def _assemble(self, card: AdapterCard, words: str, grid: torch.Tensor) -> list[int]:
+        before, _, after = card.human.partition("<image>")
+        texts = {_BEFORE: (before, words), _AFTER: (after, words), _SYSTEM: (card.system or "", "")}
+        pads = int(grid.prod()) // self._merged_patches
+        ids: list[int] = []
+        for piece in _MARKS.split(self._frame(card, before, after)):
+            if piece in texts:
+                ids += self._plain(*texts[piece])
+                continue
+            for token in self._encode(piece):
+                ids += [token] * pads if token == self.image_token else [token]
+        if ids.count(self.image_token) != pads:
+            raise InputError("The card's texts must not hold image placeholders of their own.")
+        return ids
+
+    def _frame(self, card: AdapterCard, before: str, after: str) -> str:
+        """The chat template with a mark where each text belongs."""
+        content = [
+            *([{"type": "text", "text": _BEFORE}] if before.strip() else []),
+            {"type": "image"},
+            *([{"type": "text", "text": _AFTER}] if after.strip() else []),
+        ]
+        system = [{"role": "system", "content": [{"type": "text", "text": _SYSTEM}]}] if card.system else []
+        messages = [*system, {"role": "user", "content": content}]
+        return str(self._processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+
+    def _plain(self, template: str, words: str) -> list[int]:
+        """Ids of `template` with `words` filled in, cut inside each added token that the words would form."""
+        prefix, slot, suffix = template.partition("{prompt}")
+        text = prefix + (words if slot else "") + suffix
+        start, end = len(prefix), len(text) - len(suffix)
+        cuts = [
+            match.start() + 1
+            for match in self._added_pattern.finditer(text)
+            if match.start() < end and match.start() + len(match[1]) > start
+        ]
+        left = len(text) - len(text.lstrip())
+        right = len(text.rstrip())
+        bounds = [left, *(cut for cut in cuts if left < cut < right), right]
+        return [token for lower, upper in pairwise(bounds) for token in self._encode(text[lower:upper])]
+
+    def _encode(self, text: str) -> list[int]:
+        return list(self._tokenizer(text, add_special_tokens=False).input_ids)
+
+    def _structure(self, ids: list[int]) -> list[int]:
+        added = set(self._added.values())
+        return [token for token in ids if token in added]
