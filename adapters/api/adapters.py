@@ -19,8 +19,10 @@ from datasets_app.selectors import get_source
 class AdapterSerializer(serializers.ModelSerializer[Adapter]):
     """A named LoRA on a base model."""
 
-    base = serializers.SlugRelatedField("name", read_only=True)
-    source = serializers.SlugRelatedField("name", read_only=True, allow_null=True)
+    base = serializers.SlugRelatedField[Any]("name", read_only=True)
+    source = serializers.SlugRelatedField[Any](  # type: ignore[assignment]
+        "name", read_only=True, allow_null=True
+    )
     current = serializers.IntegerField(
         source="current.number", read_only=True, allow_null=True, default=None, help_text="Version number."
     )
@@ -36,7 +38,9 @@ class RegisterAdapterSerializer(StrictSerializer):
 
     name = NameField(help_text="The label that a router may answer.")
     kind = serializers.ChoiceField(Adapter.Kind.choices, default=Adapter.Kind.EXPERT)
-    source = NameField(required=False, help_text="Source dataset that routing examples are drawn from.")
+    source = NameField(  # type: ignore[assignment]
+        required=False, help_text="Source dataset that routing examples are drawn from."
+    )
     description = StrictCharField(max_length=4096, default="", allow_blank=True)
     path = StrictCharField(max_length=1024, required=False, help_text="Folder on the server with the adapter's files.")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from drf_spectacular.utils import extend_schema
 from rest_framework import generics, serializers
 
@@ -13,7 +15,7 @@ class EvaluationSerializer(serializers.ModelSerializer[Evaluation]):
     """Headline figures with their 95% interval."""
 
     version = MemberSerializer(read_only=True)
-    stack = serializers.SlugRelatedField("digest", read_only=True, allow_null=True)
+    stack = serializers.SlugRelatedField[Any]("digest", read_only=True, allow_null=True)
 
     class Meta:
         model = Evaluation

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from drf_spectacular.utils import extend_schema
 from rest_framework import generics, serializers
 
@@ -11,7 +13,7 @@ from adapters.models import AdapterVersion, Stack
 class MemberSerializer(serializers.ModelSerializer[AdapterVersion]):
     """A version within a stack."""
 
-    adapter = serializers.SlugRelatedField("name", read_only=True)
+    adapter = serializers.SlugRelatedField[Any]("name", read_only=True)
 
     class Meta:
         model = AdapterVersion
@@ -24,7 +26,7 @@ class StackSerializer(serializers.ModelSerializer[Stack]):
 
     router = MemberSerializer(read_only=True)
     experts = MemberSerializer(many=True, read_only=True)
-    aliases = serializers.SlugRelatedField("name", many=True, read_only=True)
+    aliases = serializers.SlugRelatedField[Any]("name", many=True, read_only=True)
 
     class Meta:
         model = Stack

@@ -19,7 +19,7 @@ from datasets_app.api.strict import StrictCharField, StrictSerializer
 class VersionSerializer(serializers.ModelSerializer[AdapterVersion]):
     """An immutable set of adapter files, addressed by `digest`."""
 
-    adapter = serializers.SlugRelatedField("name", read_only=True)
+    adapter = serializers.SlugRelatedField[Any]("name", read_only=True)
     card = serializers.DictField(read_only=True)
     facts = serializers.DictField(read_only=True)
 

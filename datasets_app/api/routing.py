@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from drf_spectacular.utils import extend_schema
 from rest_framework import generics, serializers
 
@@ -11,7 +13,7 @@ from datasets_app.models import RoutingDataset
 class RoutingDatasetSerializer(serializers.ModelSerializer[RoutingDataset]):
     """A routing dataset and its metadata.json."""
 
-    sources = serializers.SlugRelatedField("name", many=True, read_only=True)
+    sources = serializers.SlugRelatedField[Any]("name", many=True, read_only=True)
     metadata = serializers.DictField(read_only=True)
 
     class Meta:

@@ -16,10 +16,15 @@ from inference.api.parsers import StrictJSONParser
 from inference.api.serializers import (
     AnswerSerializer,
     DecisionSerializer,
+    InferFormSerializer,
     InferRequestSerializer,
+    RouteFormSerializer,
     RouteRequestSerializer,
 )
 from inference.engines.types import Decision
+
+ROUTE_BODY = {"application/json": RouteRequestSerializer, "multipart/form-data": RouteFormSerializer}
+INFER_BODY = {"application/json": InferRequestSerializer, "multipart/form-data": InferFormSerializer}
 
 
 class RouteView(APIView):
@@ -29,7 +34,7 @@ class RouteView(APIView):
     parser_classes = [StrictJSONParser, MultiPartParser]
     throttle_scope = "infer"
 
-    @extend_schema(request=RouteRequestSerializer, responses=DecisionSerializer, tags=["inference"])
+    @extend_schema(request=ROUTE_BODY, responses=DecisionSerializer, tags=["inference"])
     def post(self, request: Request) -> Response:
         """Route a screenshot and a prompt, without answering."""
         body = RouteRequestSerializer(data=request.data)
@@ -44,7 +49,7 @@ class InferView(APIView):
     parser_classes = [StrictJSONParser, MultiPartParser]
     throttle_scope = "infer"
 
-    @extend_schema(request=InferRequestSerializer, responses=AnswerSerializer, tags=["inference"])
+    @extend_schema(request=INFER_BODY, responses=AnswerSerializer, tags=["inference"])
     def post(self, request: Request) -> Response:
         """Route a screenshot and a prompt, and let the chosen expert answer."""
         body = InferRequestSerializer(data=request.data)

@@ -32,7 +32,7 @@ class ImageField(serializers.Field[bytes, Any, Any, Any]):
         if isinstance(data, UploadedFile):
             if data.size is None or data.size > MAX_BYTES:
                 self.fail("too_large")
-            image = data.read()
+            image: bytes = data.read()
         else:
             image = self._decode(data)
         check_image(image)
@@ -54,16 +54,30 @@ class RouteRequestSerializer(StrictSerializer):
     prompt = StrictCharField(max_length=MAX_PROMPT)
 
 
+class RouteFormSerializer(RouteRequestSerializer):
+    """The same as a form, for the schema alone."""
+
+    image = serializers.FileField(help_text="PNG, JPEG or WEBP.")  # type: ignore[assignment]
+
+
 class InferRequestSerializer(RouteRequestSerializer):
     """The same, and how long the answer may be."""
 
     max_tokens = StrictIntegerField(min_value=1, max_value=MAX_TOKENS, default=DEFAULT_TOKENS)
 
 
+class InferFormSerializer(InferRequestSerializer):
+    """The same as a form, for the schema alone."""
+
+    image = serializers.FileField(help_text="PNG, JPEG or WEBP.")  # type: ignore[assignment]
+
+
 class DecisionSerializer(serializers.Serializer[Any]):
     """Which expert the router names, and how sure it is."""
 
-    label = serializers.CharField(help_text="The router's answer: an expert's name, or `none`.")
+    label = serializers.CharField(  # type: ignore[assignment]
+        help_text="The router's answer: an expert's name, or `none`."
+    )
     adapter = serializers.CharField(allow_null=True, help_text="The expert; null for the label `none`.")
     version = serializers.CharField(allow_null=True, help_text="Content hash of the expert's files.")
     probabilities = serializers.DictField(child=serializers.FloatField(), help_text="By label; sums to 1.")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
+from django.contrib.auth.models import User
 from django.shortcuts import get_object_or_404
 from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework import generics, serializers, status
@@ -59,7 +60,7 @@ class PipelineList(generics.ListAPIView[Pipeline]):
         """Generate a routing dataset, preprocess it, train a router and evaluate it. Staff only."""
         body = LaunchPipelineSerializer(data=request.data)
         body.is_valid(raise_exception=True)
-        pipeline = services.launch_router_pipeline(**{"name": None, **body.validated_data}, user=request.user)
+        pipeline = services.launch_router_pipeline(**body.validated_data, user=cast(User, request.user))
         return Response(PipelineSerializer(pipeline).data, status=status.HTTP_201_CREATED)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
+from django.contrib.auth.models import User
 from django.shortcuts import get_object_or_404
 from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework import generics, serializers, status
@@ -30,8 +31,8 @@ class RunSerializer(serializers.ModelSerializer[Run]):
 
     params = serializers.DictField(read_only=True)
     progress = serializers.DictField(read_only=True)
-    pipeline = serializers.SlugRelatedField("name", read_only=True, allow_null=True)
-    created_by = serializers.SlugRelatedField("username", read_only=True, allow_null=True)
+    pipeline = serializers.SlugRelatedField[Any]("name", read_only=True, allow_null=True)
+    created_by = serializers.SlugRelatedField[Any]("username", read_only=True, allow_null=True)
 
     class Meta:
         model = Run
@@ -60,7 +61,7 @@ class RunDetailSerializer(RunSerializer):
 
     attempts = AttemptSerializer(many=True, read_only=True)
     summary = serializers.DictField(read_only=True)
-    routing_dataset = serializers.SlugRelatedField("name", read_only=True, allow_null=True)
+    routing_dataset = serializers.SlugRelatedField[Any]("name", read_only=True, allow_null=True)
     adapter_version = serializers.StringRelatedField[Any](allow_null=True)
 
     class Meta(RunSerializer.Meta):
@@ -109,7 +110,7 @@ class RunList(generics.ListAPIView[Run]):
         """Queue a run; a name with the same parameters returns the run that has it. Staff only."""
         body = LaunchSerializer(data=request.data)
         body.is_valid(raise_exception=True)
-        run = services.launch(**body.validated_data, user=request.user)
+        run = services.launch(**body.validated_data, user=cast(User, request.user))
         return Response(RunDetailSerializer(run).data, status=status.HTTP_201_CREATED)
 
 
