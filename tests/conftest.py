@@ -1,0 +1,34 @@
+"""One installation of its own for the whole test session: data folder, secrets, broker socket."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+DATA = Path(tempfile.mkdtemp(prefix="switchyard-test-"))
+os.environ["SWITCHYARD_DATA"] = str(DATA)  # before anything imports the settings
+os.environ.setdefault("SWITCHYARD_LOG_LEVEL", "WARNING")
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+
+import pytest
+
+from datasets_app.samples.source import write_source
+
+SAMPLES = {"calendar": 60, "claim-window": 60, "provider-select": 60, "other": 60}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def data_root() -> Iterator[Path]:
+    """The session's data folder, removed at the end."""
+    yield DATA
+    shutil.rmtree(DATA, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def samples(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A small source dataset of each kind of sample screen."""
+    root = tmp_path_factory.mktemp("samples")
+    return {kind: write_source(kind, root / kind, count, seed=7) for kind, count in SAMPLES.items()}

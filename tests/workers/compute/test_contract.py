@@ -1,0 +1,140 @@
+"""What every compute backend must do; the same tests for each."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from pathlib import Path
+
+import pytest
+
+from workers.compute.local import LocalCompute
+from workers.compute.types import Compute, JobSpec, JobState, JobStatus
+from workers.recipes.manifest import ManifestError
+
+
+@pytest.fixture(params=["local"])
+def compute(request: pytest.FixtureRequest, tmp_path: Path) -> Compute:
+    return LocalCompute(str(tmp_path / "jobs"))
+
+
+@pytest.fixture
+def job(samples: dict[str, Path]) -> JobSpec:
+    sources = [{"label": kind, "path": str(samples[kind])} for kind in ("calendar", "claim-window")]
+    key = uuid.uuid4().hex
+    return JobSpec("generate_dataset", key, f"work-{key}", {"sources": sources, "samples_per_class": 20})
+
+
+def wait_for(compute: Compute, handle: str, *states: JobState, seconds: float = 30) -> JobStatus:
+    deadline = time.monotonic() + seconds
+    while (status := compute.poll(handle)).state not in states:
+        assert time.monotonic() < deadline, status
+        time.sleep(0.02)
+    return status
+
+
+ENDS = (JobState.SUCCEEDED, JobState.FAILED, JobState.LOST, JobState.CANCELLED)
+
+
+def test_a_job_succeeds_with_outputs_and_a_summary(compute: Compute, job: JobSpec) -> None:
+    status = wait_for(compute, compute.submit(job), *ENDS)
+    assert status.state == JobState.SUCCEEDED, status.error
+    assert status.summary["digest"].startswith("sha256:")
+    assert (compute.outputs(job.launch_key) / "metadata.json").is_file()
+
+
+def test_progress_is_reported(compute: Compute, job: JobSpec) -> None:
+    status = wait_for(compute, compute.submit(job), *ENDS)
+    assert status.progress["done"] == status.progress["total"] > 0
+
+
+def test_submitting_twice_does_the_work_once(compute: Compute, job: JobSpec) -> None:
+    handles = {compute.submit(job) for _ in range(3)}
+    assert len(handles) == 1
+    handle = handles.pop()
+    assert wait_for(compute, handle, *ENDS).state == JobState.SUCCEEDED
+    time.sleep(1)  # the losers have left by now
+    assert compute.poll(handle).state == JobState.SUCCEEDED
+    assert compute.logs(handle).count("taken by another process") <= 2
+    compute.outputs(handle)
+
+
+def test_wrong_input_fails_with_the_sentence_and_no_traceback(compute: Compute, job: JobSpec) -> None:
+    job.spec["samples_per_class"] = -1
+    status = wait_for(compute, compute.submit(job), *ENDS)
+    assert status.state == JobState.FAILED
+    assert status.error.startswith("samples_per_class")
+
+
+def test_an_unknown_job_is_lost(compute: Compute) -> None:
+    assert compute.poll("nothing").state == JobState.LOST
+
+
+def test_a_job_cancelled_before_it_began_does_nothing(compute: Compute, job: JobSpec) -> None:
+    handle = compute.submit(job)
+    compute.cancel(handle)
+    assert wait_for(compute, handle, *ENDS).state == JobState.CANCELLED
+
+
+def test_changed_outputs_are_refused(compute: Compute, job: JobSpec) -> None:
+    handle = compute.submit(job)
+    wait_for(compute, handle, *ENDS)
+    (compute.outputs(handle) / "val.jsonl").write_text("")
+    with pytest.raises(ManifestError, match=r"val\.jsonl"):
+        compute.outputs(handle)
+
+
+class TestLocal:
+    """What only processes on this machine can show."""
+
+    @pytest.fixture
+    def local(self, tmp_path: Path) -> LocalCompute:
+        return LocalCompute(str(tmp_path / "jobs"))
+
+    def stopped(self, local: LocalCompute, job: JobSpec) -> int:
+        """Start the job and stop its process as soon as it has claimed; its process id."""
+        handle = local.submit(job)
+        wait_for(local, handle, JobState.RUNNING)
+        import json
+
+        pid = 0
+        while not pid:
+            try:
+                pid = json.loads((local.root / handle / "claim").read_bytes())["pid"]
+            except ValueError:
+                continue
+        os.kill(pid, signal.SIGSTOP)
+        return int(pid)
+
+    def test_a_killed_job_is_lost(self, local: LocalCompute, job: JobSpec) -> None:
+        os.kill(self.stopped(local, job), signal.SIGKILL)
+        assert wait_for(local, job.launch_key, *ENDS).state == JobState.LOST
+
+    def test_a_job_deaf_to_sigterm_is_killed_in_the_end(
+        self, local: LocalCompute, job: JobSpec, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("workers.compute.local.KILL_SECONDS", 0.2)
+        self.stopped(local, job)
+        local.cancel(job.launch_key)
+        time.sleep(0.3)
+        assert local.poll(job.launch_key).state == JobState.RUNNING
+        local.cancel(job.launch_key)
+        assert wait_for(local, job.launch_key, *ENDS).state == JobState.LOST
+
+    def test_a_job_outlives_the_process_that_started_it(self, local: LocalCompute, job: JobSpec) -> None:
+        script = (
+            "import sys, json, os, signal\n"
+            "from workers.compute.local import LocalCompute\n"
+            "from workers.compute.types import JobSpec\n"
+            "LocalCompute(sys.argv[1]).submit(JobSpec(**json.loads(sys.argv[2])))\n"
+            "os.kill(os.getpid(), signal.SIGKILL)\n"
+        )
+        import json
+
+        words = [sys.executable, "-c", script, str(local.root), json.dumps(job.as_dict())]
+        assert subprocess.run(words, check=False).returncode == -signal.SIGKILL
+        assert wait_for(local, job.launch_key, *ENDS).state == JobState.SUCCEEDED

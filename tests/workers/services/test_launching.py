@@ -1,0 +1,67 @@
+"""Launching, reusing, cancelling and refusing runs."""
+
+from __future__ import annotations
+
+import pytest
+
+from datasets_app.errors import InputError
+from workers.models import Run
+from workers.services import cancel, launch
+from workers.states import Status
+
+
+def test_the_same_name_and_parameters_return_the_run_that_exists(generate: dict[str, object]) -> None:
+    first = launch("generate_dataset", generate, name="mine")
+    assert launch("generate_dataset", generate, name="mine").pk == first.pk
+    assert Run.objects.count() == 1
+
+
+def test_the_same_name_with_other_parameters_is_refused(generate: dict[str, object]) -> None:
+    launch("generate_dataset", generate, name="mine")
+    with pytest.raises(InputError, match="'mine' exists"):
+        launch("generate_dataset", {**generate, "seed": 4}, name="mine")
+
+
+def test_a_cancelled_run_leaves_its_name_to_the_next_try(generate: dict[str, object]) -> None:
+    first = launch("generate_dataset", generate, name="mine")
+    assert cancel(first).status == Status.CANCELLED
+    assert launch("generate_dataset", generate, name="mine").pk != first.pk
+
+
+def test_cancelling_twice_changes_nothing(generate: dict[str, object]) -> None:
+    run = cancel(launch("generate_dataset", generate))
+    version = run.version
+    assert cancel(run).version == version
+
+
+@pytest.mark.parametrize(
+    ("kind", "params", "message"),
+    [
+        ("bake", {}, "no kind of run 'bake'"),
+        ("generate_dataset", {"adapters": []}, "adapters"),
+        ("generate_dataset", {"adapters": ["nobody"]}, "no adapter 'nobody'"),
+        ("generate_dataset", {"adapters": ["calendar"], "samples_per_class": 0}, "samples_per_class"),
+        ("generate_dataset", {"adapters": ["calendar"], "sample_count": 3}, "sample_count"),
+        ("generate_dataset", {"adapters": ["calendar"], "negatives": ["nothing"]}, "no source dataset 'nothing'"),
+        ("preprocess", {"dataset": "nothing"}, "'nothing'"),
+        ("train", {"dataset": "nothing"}, "'nothing'"),
+        ("train", {"dataset": "calendar", "adapter": "calendar", "config": {"data": "/"}}, "data"),
+        ("evaluate", {"dataset": "calendar"}, "either a train run or an adapter"),
+        ("evaluate", {"dataset": "calendar", "run": "nothing"}, "no train run 'nothing'"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_anything_is_queued(
+    experts: list[str], kind: str, params: dict[str, object], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        launch(kind, params)
+    assert not Run.objects.exists()
+
+
+@pytest.mark.parametrize("name", ["", "../x", "a b", "x\n", "Ünï", "x" * 65, "a..b", "-x"])
+def test_a_name_that_is_no_name_is_refused(generate: dict[str, object], name: str) -> None:
+    if name == "":
+        assert launch("generate_dataset", generate, name=name).name.startswith("routing_")
+        return
+    with pytest.raises(InputError, match="run name"):
+        launch("generate_dataset", generate, name=name)
