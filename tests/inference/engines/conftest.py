@@ -1,137 +1,18 @@
-"""A tiny random Qwen3-VL, random adapters for it, and stacks of them."""
+"""One small base, its adapters in a store, and an engine that holds their stack."""
 
 from __future__ import annotations
 
-import io
-import json
-import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-import torch
-from peft import LoraConfig, get_peft_model
-from PIL import Image
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast, Qwen3VLConfig, Qwen3VLForConditionalGeneration, Qwen3VLProcessor
-from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from adapters.card import AdapterCard
 from adapters.store import Store
 from inference.engines.in_process import InProcessEngine
 from inference.engines.types import AdapterRef, Request, StackSpec
-
-BASE = "sha256:" + "b" * 64
-EXPERTS = ("claim", "claim-window", "calendar", "calendar-day")
-TARGETS = r".*\.language_model\.layers\.\d+\.(self_attn|mlp)\.\w+_proj"
-SPECIAL = (
-    "<|endoftext|>",
-    "<|im_start|>",
-    "<|im_end|>",
-    "<|vision_start|>",
-    "<|vision_end|>",
-    "<|image_pad|>",
-    "<|video_pad|>",
-)
-TEMPLATE = (
-    "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.content is string %}{{ m.content }}{% else %}"
-    "{% for c in m.content %}{% if c.type == 'image' %}<|vision_start|><|image_pad|><|vision_end|>"
-    "{% else %}{{ c.text }}{% endif %}{% endfor %}{% endif %}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
-
-
-class ImageProcessor(Qwen3VLProcessor):
-    """Without the video processor, which needs torchvision."""
-
-    def __init__(self, image_processor: Any = None, tokenizer: Any = None, chat_template: Any = None) -> None:
-        super().__init__(image_processor, tokenizer, None, chat_template)
-
-
-def make_processor() -> ImageProcessor:
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    words = ["cl", "ai", "claim", "ca", "cal"]
-    vocabulary = {token: i for i, token in enumerate([*alphabet, *words])}
-    merges = [("c", "l"), ("a", "i"), ("c", "a"), ("ca", "l")]
-    tokenizer = Tokenizer(models.BPE({k: v for k, v in vocabulary.items() if k != "claim"}, merges))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_special_tokens([AddedToken(token, special=True) for token in SPECIAL])
-    tokenizer.add_tokens([AddedToken(token, normalized=False) for token in ("<tool_call>", "</tool_call>")])
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|endoftext|>", padding_side="left"
-    )
-    images = Qwen2VLImageProcessorPil(
-        patch_size=16,
-        image_mean=[0.5] * 3,
-        image_std=[0.5] * 3,
-        size={"shortest_edge": 32 * 32, "longest_edge": 96 * 96},
-    )
-    return ImageProcessor(images, fast, TEMPLATE)
-
-
-def make_model(processor: ImageProcessor, seed: int = 0) -> Any:
-    ids = processor.tokenizer.convert_tokens_to_ids
-    torch.manual_seed(seed)
-    config = Qwen3VLConfig(
-        text_config={
-            "vocab_size": len(processor.tokenizer) + 8,
-            "hidden_size": 64,
-            "intermediate_size": 96,
-            "num_hidden_layers": 3,
-            "num_attention_heads": 4,
-            "num_key_value_heads": 2,
-            "head_dim": 16,
-            "max_position_embeddings": 4096,
-            "initializer_range": 0.2,
-            "rope_parameters": {
-                "rope_type": "default",
-                "rope_theta": 10000.0,
-                "mrope_section": [4, 2, 2],
-                "mrope_interleaved": True,
-            },
-        },
-        vision_config={
-            "depth": 2,
-            "hidden_size": 32,
-            "intermediate_size": 48,
-            "num_heads": 2,
-            "out_hidden_size": 64,
-            "num_position_embeddings": 64,
-            "deepstack_visual_indexes": [0, 1],
-            "initializer_range": 0.2,
-        },
-        image_token_id=ids("<|image_pad|>"),
-        video_token_id=ids("<|video_pad|>"),
-        vision_start_token_id=ids("<|vision_start|>"),
-        vision_end_token_id=ids("<|vision_end|>"),
-        tie_word_embeddings=True,
-    )
-    model = Qwen3VLForConditionalGeneration(config).eval()
-    model.generation_config.eos_token_id = ids("<|im_end|>")
-    model.generation_config.pad_token_id = ids("<|endoftext|>")
-    return model
-
-
-def make_adapter(model_of: Any, directory: Path, card: AdapterCard, **config: Any) -> Path:
-    """Save a random LoRA (nonzero lora_B) on a fresh base to `directory`."""
-    torch.manual_seed(zlib.crc32(str(directory.name).encode()))
-    peft = get_peft_model(
-        model_of(), LoraConfig(r=4, lora_alpha=8, target_modules=TARGETS) if not config else LoraConfig(**config)
-    )
-    for name, parameter in peft.named_parameters():
-        if "lora_B" in name:
-            torch.nn.init.normal_(parameter, std=0.2)
-    peft.save_pretrained(directory)
-    card.write(directory)
-    return directory
-
-
-def make_image(seed: int, width: int = 90, height: int = 70, kind: str = "PNG") -> bytes:
-    noise = torch.randint(0, 256, (height, width, 3), generator=torch.Generator().manual_seed(seed))
-    out = io.BytesIO()
-    Image.fromarray(noise.byte().numpy()).save(out, kind)
-    return out.getvalue()
+from tests.inference.engines.small import BASE, EXPERTS, make_adapter, make_image, make_model, make_processor
 
 
 class World(NamedTuple):
@@ -162,10 +43,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     store = Store(root / "store")
     folders, refs = {}, {}
     expert = AdapterCard(kind="expert", base=BASE, system="You click.", min_pixels=1024, max_pixels=9216)
-    cards = {name: expert for name in EXPERTS}
-    cards["calendar"] = expert.model_copy(
-        update={"max_pixels": 4096, "human": "Task: {prompt}\n<image>", "system": None}
-    )
+    cards = dict.fromkeys(EXPERTS, expert)
+    cards["an"] = expert.model_copy(update={"max_pixels": 4096, "human": "Task: {prompt}\n<image>", "system": None})
     cards["router"] = AdapterCard(
         kind="router",
         base=BASE,
@@ -183,7 +62,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 
 @pytest.fixture(scope="session")
-def engine(world: World) -> Any:
+def engine(world: World) -> Iterator[InProcessEngine]:
     built = InProcessEngine(make_model(world.processor), world.processor, BASE, world.store.path)
     built.deploy(world.stack)
     yield built
