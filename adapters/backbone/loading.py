@@ -1,0 +1,64 @@
+"""The one place that loads a base model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoTokenizer, Qwen2VLImageProcessor, Qwen3VLForConditionalGeneration
+
+from adapters.backbone.processor import ScreenshotProcessor
+from adapters.backbone.spec import BaseError, BaseSpec, fingerprint
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def resolve_device(device: str) -> torch.device:
+    """`auto` is the first GPU, or else the CPU; BaseError for a device that is not there."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        resolved = torch.device(device)
+    except RuntimeError as error:
+        raise BaseError(f"device {device!r} is not one of auto, cpu, cuda, cuda:N.") from error
+    if resolved.type == "cuda" and (resolved.index or 0) >= torch.cuda.device_count():
+        raise BaseError(f"device {device!r} is not there: this machine has {torch.cuda.device_count()} GPUs.")
+    return resolved
+
+
+def _where(spec: BaseSpec) -> dict[str, Any]:
+    """`from_pretrained` arguments; BaseError unless the folder, or the pinned hub repository, can be named."""
+    fingerprint(spec)
+    path = str(Path(spec.path).expanduser()) if spec.is_local else spec.path
+    return {"pretrained_model_name_or_path": path, "revision": spec.revision or "main"}
+
+
+def load_processor(spec: BaseSpec) -> ScreenshotProcessor:
+    """The base's tokenizer, image processor and chat template."""
+    where = _where(spec)
+    try:
+        # Not Auto*: without torchvision AutoProcessor silently returns a bare tokenizer.
+        tokenizer = AutoTokenizer.from_pretrained(**where)
+        return ScreenshotProcessor(Qwen2VLImageProcessor.from_pretrained(**where), tokenizer, tokenizer.chat_template)
+    except (OSError, ValueError) as error:
+        raise BaseError(f"The processor of base model {spec.path!r} cannot be loaded: {error}") from error
+
+
+def load_model(spec: BaseSpec) -> Qwen3VLForConditionalGeneration:
+    """The base model in `spec.dtype` on `spec.device`, in evaluation mode, no parameter of it trainable."""
+    if spec.dtype not in DTYPES:
+        raise BaseError(f"dtype {spec.dtype!r} is not one of {', '.join(DTYPES)}.")
+    device, where = resolve_device(spec.device), _where(spec)
+    try:
+        architectures = AutoConfig.from_pretrained(**where).architectures or []
+        if "Qwen3VLForConditionalGeneration" not in architectures:
+            raise BaseError(f"Base model {spec.path!r} is no Qwen3VLForConditionalGeneration but {architectures}.")
+        model = Qwen3VLForConditionalGeneration.from_pretrained(
+            **where, dtype=DTYPES[spec.dtype], attn_implementation="sdpa"
+        )
+    except (OSError, ValueError) as error:
+        if isinstance(error, BaseError):
+            raise
+        raise BaseError(f"Base model {spec.path!r} cannot be loaded: {error}") from error
+    return model.to(device).eval().requires_grad_(False)
