@@ -1,0 +1,1 @@
+"""The process that hosts an engine: `python -m inference.server`."""

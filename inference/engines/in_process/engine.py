@@ -93,7 +93,6 @@ class InProcessEngine:
     def load(cls, spec: BaseSpec, resolve: Callable[[str], Path], limits: Limits | None = None) -> InProcessEngine:
         """Load the base model that `spec` describes."""
         from adapters.backbone.loading import load_model, load_processor
-
         from adapters.backbone.spec import fingerprint
 
         return cls(load_model(spec), load_processor(spec), fingerprint(spec), resolve, limits)

@@ -1,0 +1,76 @@
+"""The engine in another process, reached over HTTP; no torch on this side."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import TypeVar
+
+import httpx
+
+from inference.engines import wire
+from inference.engines.base import EngineError
+from inference.engines.types import Decision, Request, StackedResult, StackSpec
+
+CONNECT_S = 5.0
+ANSWER_S = 180.0  # a full queue and one long answer
+DEPLOY_S = 600.0  # adapters of gigabytes from a cold disk
+
+T = TypeVar("T")
+
+
+class RemoteEngine:
+    """Implements `inference.engines.base.Engine` against `python -m inference.server` at `url`.
+
+    Safe to call from any thread. Raises what the engine there raises, and EngineError if it cannot be reached.
+    """
+
+    def __init__(self, url: str, token: str) -> None:
+        self._url = url.rstrip("/")
+        self._client = httpx.Client(
+            base_url=self._url,
+            headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
+            timeout=httpx.Timeout(ANSWER_S, connect=CONNECT_S),
+            trust_env=False,  # A proxy has no business between two of our processes.
+        )
+
+    def deploy(self, stack: StackSpec) -> None:
+        """Load every adapter of the stack; idempotent."""
+        self._call("POST", "/deploy", wire.dump_stack(stack), timeout=DEPLOY_S)
+
+    def route(self, request: Request) -> Decision:
+        """Decide which expert should answer."""
+        return _read(wire.load_decision, self._call("POST", "/route", wire.dump_request(request)))
+
+    def infer(self, request: Request) -> StackedResult:
+        """Route, then generate with the chosen expert."""
+        return _read(wire.load_result, self._call("POST", "/infer", wire.dump_request(request)))
+
+    def status(self) -> dict[str, object]:
+        """The engine's status there."""
+        return _read(lambda data: dict(json.loads(data)), self._call("GET", "/status"))
+
+    def close(self) -> None:
+        """Close the connections; the engine there goes on."""
+        self._client.close()
+
+    def _call(self, method: str, path: str, body: bytes | None = None, timeout: float = ANSWER_S) -> bytes:
+        limits = httpx.Timeout(timeout, connect=CONNECT_S)
+        try:
+            response = self._client.request(method, path, content=body, timeout=limits)
+        except httpx.ConnectError as error:
+            raise EngineError(f"The engine is not running at {self._url}.") from error
+        except httpx.TimeoutException as error:
+            raise EngineError(f"The engine at {self._url} did not answer in time.") from error
+        except httpx.HTTPError as error:
+            raise EngineError(f"The engine at {self._url} broke the connection off.") from error
+        if response.status_code != httpx.codes.OK:
+            raise wire.load_error(response.status_code, response.content)
+        return response.content
+
+
+def _read(load: Callable[[bytes], T], data: bytes) -> T:
+    try:
+        return load(data)
+    except ValueError as error:
+        raise EngineError("The engine answered something else than was asked for.") from error

@@ -1,0 +1,126 @@
+"""The JSON between `RemoteEngine` and the engine server; both sides use these functions only.
+
+A request is `{"stack", "image" (base64), "prompt", "max_tokens"}`, a stack, a decision and a result are their
+dataclasses, and every failure is `{"error": {"code", "message"}}`.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+from datasets_app.errors import InputError
+from inference.engines.base import EngineBusy, EngineError, StackNotDeployed
+from inference.engines.images import MAX_BYTES, UnsupportedImage
+from inference.engines.types import Decision, Request, StackedResult, StackSpec
+
+MAX_BODY_BYTES = MAX_BYTES * 4 // 3 + 2**20
+
+_ERRORS: tuple[tuple[str, type[Exception], int], ...] = (
+    ("unsupported_image", UnsupportedImage, 415),
+    ("invalid", InputError, 400),
+    ("stack_not_deployed", StackNotDeployed, 409),
+    ("busy", EngineBusy, 503),
+    ("engine_error", EngineError, 500),
+)
+"""Code, exception and HTTP status; the first that fits counts, so subclasses come first."""
+
+
+class _RequestBody(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    stack: str
+    image: str
+    prompt: str
+    max_tokens: int
+
+
+_STACK, _DECISION, _RESULT = TypeAdapter(StackSpec), TypeAdapter(Decision), TypeAdapter(StackedResult)
+
+
+def dump_request(request: Request) -> bytes:
+    """Encode a request."""
+    image = base64.b64encode(request.image).decode()
+    return json.dumps(
+        {"stack": request.stack, "image": image, "prompt": request.prompt, "max_tokens": request.max_tokens}
+    ).encode()
+
+
+def load_request(data: bytes) -> Request:
+    """Decode a request; InputError naming the field that is wrong."""
+    try:
+        body = _RequestBody.model_validate_json(data)
+        image = base64.b64decode(body.image, validate=True)
+    except ValidationError as error:
+        raise _wrong(error) from error
+    except (binascii.Error, ValueError) as error:
+        raise InputError("Field 'image' is not valid base64.") from error
+    return Request(body.stack, image, body.prompt, body.max_tokens)
+
+
+def dump_stack(stack: StackSpec) -> bytes:
+    """Encode a stack."""
+    return _STACK.dump_json(stack)
+
+
+def load_stack(data: bytes) -> StackSpec:
+    """Decode a stack; InputError naming the field that is wrong."""
+    try:
+        return _STACK.validate_json(data)
+    except ValidationError as error:
+        raise _wrong(error) from error
+
+
+def dump_decision(decision: Decision) -> bytes:
+    """Encode a decision."""
+    return _DECISION.dump_json(decision)
+
+
+def load_decision(data: bytes) -> Decision:
+    """Decode a decision; ValueError if it is none."""
+    return _DECISION.validate_json(data)
+
+
+def dump_result(result: StackedResult) -> bytes:
+    """Encode a result."""
+    return _RESULT.dump_json(result)
+
+
+def load_result(data: bytes) -> StackedResult:
+    """Decode a result; ValueError if it is none."""
+    return _RESULT.validate_json(data)
+
+
+def dump_error(error: Exception) -> tuple[int, bytes]:
+    """HTTP status and body for a failure; what is no engine's exception tells nothing about itself."""
+    for code, kind, status in _ERRORS:
+        if isinstance(error, kind):
+            return status, error_body(code, str(error))
+    return 500, error_body("engine_error", "The engine failed; its log says why.")
+
+
+def error_body(code: str, message: str) -> bytes:
+    """The one shape of failures."""
+    return json.dumps({"error": {"code": code, "message": message}}).encode()
+
+
+def load_error(status: int, data: bytes) -> Exception:
+    """The exception that `dump_error` was given."""
+    try:
+        error = json.loads(data)["error"]
+        code, message = str(error["code"]), str(error["message"])
+    except (ValueError, KeyError, TypeError):
+        return EngineError(f"The engine answered with status {status} and no reason.")
+    for known, kind, _ in _ERRORS:
+        if known == code:
+            return kind(message)
+    return EngineError(f"The engine refused ({code}): {message}")
+
+
+def _wrong(error: ValidationError) -> InputError:
+    first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+    field = ".".join(str(part) for part in first["loc"])
+    return InputError(f"Field {field[:100]!r}: {first['msg']}." if field else f"{first['msg']}.")

@@ -1,0 +1,84 @@
+"""Run the engine process.
+
+SWITCHYARD_ENGINE_TOKEN=… python -m inference.server --base PATH --store DIR --port 8801
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+
+from aiohttp import web
+
+from adapters.backbone.spec import BaseSpec
+from adapters.store import Store
+from inference.server.app import build_app
+from inference.server.host import Host, HostedEngine
+
+TOKEN = "SWITCHYARD_ENGINE_TOKEN"  # noqa: S105 - the variable's name
+SHUTDOWN_S = 10.0
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """Read the command line."""
+    defaults = BaseSpec()
+    parser = argparse.ArgumentParser(prog="python -m inference.server", description=__doc__)
+    parser.add_argument("--base", default=defaults.path, help="folder or hub id of the base model")
+    parser.add_argument("--revision", help="commit of a base from the hub")
+    parser.add_argument("--device", default=defaults.device)
+    parser.add_argument("--dtype", default=defaults.dtype)
+    parser.add_argument("--store", type=Path, required=True, help="folder of the adapter store")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--threads", type=int, help="CPU threads of a forward pass")
+    return parser.parse_args(arguments)
+
+
+def load_engine(options: argparse.Namespace) -> HostedEngine:
+    """Load the model; imports torch here so that the port opens at once."""
+    # On a busy machine threads that spin while they wait make a forward pass many times slower.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("GOMP_SPINCOUNT", "0")
+    import torch
+
+    from inference.engines.in_process import InProcessEngine
+
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    spec = BaseSpec(options.base, options.revision, options.dtype, options.device)
+    return InProcessEngine.load(spec, Store(options.store).path)
+
+
+def main() -> int:
+    """Serve until SIGTERM or SIGINT; exit status 1 if the model could not be loaded."""
+    options = parse(sys.argv[1:])
+    token = os.environ.get(TOKEN, "")
+    if not token:
+        sys.stderr.write(f"Set {TOKEN}: the engine answers nobody without a token.\n")
+        return 2
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    failures: list[int] = []
+
+    def failed() -> None:
+        failures.append(1)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    app = build_app(Host(lambda: load_engine(options), failed), token)
+    web.run_app(
+        app,
+        host=options.host,
+        port=options.port,
+        handler_cancellation=True,  # A client that left takes its request out of the queue.
+        shutdown_timeout=SHUTDOWN_S,
+        access_log=None,
+        print=None,
+    )
+    return len(failures)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

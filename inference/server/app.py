@@ -1,0 +1,109 @@
+"""The HTTP side of the engine process."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import logging
+from collections.abc import AsyncIterator
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from datasets_app.errors import InputError
+from inference.engines import wire
+from inference.engines.base import EngineError
+from inference.server.host import Host
+
+logger = logging.getLogger(__name__)
+
+RETRY_AFTER_S = "2"
+HOST = web.AppKey("host", Host)
+
+
+def build_app(host: Host, token: str) -> web.Application:
+    """The application around `host`; every path but /health needs `Authorization: Bearer <token>`."""
+    app = web.Application(client_max_size=wire.MAX_BODY_BYTES, middlewares=[_one_error_shape, _authenticated(token)])
+    app[HOST] = host
+    app.cleanup_ctx.append(_lifetime)
+    app.add_routes(
+        [
+            web.get("/health", _health),
+            web.get("/status", _status),
+            web.post("/deploy", _deploy),
+            web.post("/route", _route),
+            web.post("/infer", _infer),
+        ]
+    )
+    return app
+
+
+async def _lifetime(app: web.Application) -> AsyncIterator[None]:
+    app[HOST].start()
+    yield
+    await asyncio.to_thread(app[HOST].close)
+
+
+async def _health(request: web.Request) -> web.Response:
+    ready = request.app[HOST].ready
+    return web.json_response({"status": "ok" if ready else "loading"}, status=200 if ready else 503)
+
+
+async def _status(request: web.Request) -> web.Response:
+    return web.json_response(request.app[HOST].engine.status())
+
+
+async def _deploy(request: web.Request) -> web.Response:
+    host = request.app[HOST]
+    engine, body = host.engine, await request.read()
+    stack = wire.load_stack(body)
+    await host.call(lambda: engine.submit_deploy(stack), deadline=False)
+    return web.json_response({"stack": stack.digest})
+
+
+async def _route(request: web.Request) -> web.Response:
+    host = request.app[HOST]
+    engine, body = host.engine, await request.read()
+    decision = await host.call(lambda: engine.submit_route(wire.load_request(body)))
+    return _json(wire.dump_decision(decision))
+
+
+async def _infer(request: web.Request) -> web.Response:
+    host = request.app[HOST]
+    engine, body = host.engine, await request.read()
+    result = await host.call(lambda: engine.submit_infer(wire.load_request(body)))
+    return _json(wire.dump_result(result))
+
+
+def _json(body: bytes, status: int = 200) -> web.Response:
+    headers = {"Retry-After": RETRY_AFTER_S} if status == 503 else None
+    return web.Response(body=body, status=status, content_type="application/json", headers=headers)
+
+
+def _authenticated(token: str) -> Middleware:
+    expected = f"Bearer {token}".encode()
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        given = request.headers.get("Authorization", "").encode(errors="surrogateescape")
+        if request.path != "/health" and not hmac.compare_digest(given, expected):
+            return _json(wire.error_body("unauthorized", "Give the engine's token as a bearer token."), 401)
+        return await handler(request)
+
+    return middleware
+
+
+@web.middleware
+async def _one_error_shape(request: web.Request, handler: Handler) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except web.HTTPException as error:
+        code = (error.reason or "error").lower().replace(" ", "_")
+        return _json(wire.error_body(code, f"{error.reason}."), error.status)
+    except (InputError, EngineError) as error:
+        status, body = wire.dump_error(error)
+        return _json(body, status)
+    except Exception as error:
+        logger.exception("A request failed")
+        status, body = wire.dump_error(error)
+        return _json(body, status)
