@@ -1,0 +1,1 @@
+"""What the train recipe is made of."""

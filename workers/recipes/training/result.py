@@ -1,0 +1,34 @@
+"""What training leaves behind: the adapter's files, checked as they will be at registration."""
+
+from __future__ import annotations
+
+import json
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from adapters.card import AdapterCard
+from adapters.validation import CONFIG_FILE, validate_adapter
+from datasets_app.errors import InputError
+from workers.recipes.errors import RecipeError
+
+PACKAGES = ("torch", "transformers", "peft", "trl", "accelerate", "tokenizers", "datasets", "pillow")
+
+
+def save(model: Any, card: AdapterCard, lineage: dict[str, Any], base_name: str, folder: Path) -> None:
+    """Write the adapter that `model` (a PEFT model) holds, and its card, into `folder`.
+
+    RecipeError if the adapter could not be registered: weights that are not finite, or that change nothing.
+    """
+    model.save_pretrained(str(folder))
+    (folder / "README.md").unlink(missing_ok=True)  # PEFT's empty model card
+    config_file = folder / CONFIG_FILE
+    config = json.loads(config_file.read_bytes())
+    config["base_model_name_or_path"] = base_name
+    config_file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    packages = {name: version(name) for name in PACKAGES}
+    card.model_copy(update={"lineage": lineage | {"packages": packages}}).write(folder)
+    try:
+        validate_adapter(folder, expected_base=card.base)
+    except InputError as error:
+        raise RecipeError(f"Training made no usable adapter: {error}") from error
