@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoTokenizer, Qwen2VLImageProcessor, Qwen3VLForConditionalGeneration
+from transformers import AutoConfig, AutoTokenizer, Qwen3VLForConditionalGeneration
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from adapters.backbone.processor import ScreenshotProcessor
 from adapters.backbone.spec import BaseError, BaseSpec, fingerprint
@@ -40,7 +41,9 @@ def load_processor(spec: BaseSpec) -> ScreenshotProcessor:
     try:
         # Not Auto*: without torchvision AutoProcessor silently returns a bare tokenizer.
         tokenizer = AutoTokenizer.from_pretrained(**where)
-        return ScreenshotProcessor(Qwen2VLImageProcessor.from_pretrained(**where), tokenizer, tokenizer.chat_template)
+        # The PIL form everywhere: the same pixels on every machine, in training and in serving.
+        images = Qwen2VLImageProcessorPil.from_pretrained(**where)
+        return ScreenshotProcessor(images, tokenizer, tokenizer.chat_template)
     except (OSError, ValueError) as error:
         raise BaseError(f"The processor of base model {spec.path!r} cannot be loaded: {error}") from error
 

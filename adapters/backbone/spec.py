@@ -78,9 +78,12 @@ def pixel_budget(spec: BaseSpec) -> tuple[int, int]:
     """The least and most pixels of a screenshot after resizing, as the base's processor is configured."""
     if not spec.is_local:
         return 256 * 32 * 32, 1280 * 32 * 32  # Qwen3-VL's documented working range
-    path = Path(spec.path).expanduser() / "preprocessor_config.json"
+    folder = Path(spec.path).expanduser()
     try:
-        size = json.loads(path.read_text())["size"]
+        if (folder / "preprocessor_config.json").exists():
+            size = json.loads((folder / "preprocessor_config.json").read_bytes())["size"]
+        else:
+            size = json.loads((folder / "processor_config.json").read_bytes())["image_processor"]["size"]
         return int(size["shortest_edge"]), int(size["longest_edge"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BaseError(f"{path} does not say its pixel budget (size.shortest_edge, size.longest_edge).") from error
+        raise BaseError(f"{folder} does not say its pixel budget (size.shortest_edge, size.longest_edge).") from error
