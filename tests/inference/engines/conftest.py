@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import httpx
 import pytest
 
+from adapters.backbone.loading import load_processor
+from adapters.backbone.spec import BaseSpec, fingerprint
 from adapters.card import AdapterCard
 from adapters.store import Store
+from inference.engines.base import Engine
 from inference.engines.in_process import InProcessEngine
+from inference.engines.remote import RemoteEngine
 from inference.engines.types import AdapterRef, Request, StackSpec
-from tests.inference.engines.small import BASE, EXPERTS, make_adapter, make_image, make_model, make_processor
+from tests.inference.engines.small import EXPERTS, make_adapter, make_image, make_model, save_base
+
+TOKEN = "engine-token"
 
 
 class World(NamedTuple):
     """What a test needs of the shared fixtures."""
 
+    base: BaseSpec
     processor: Any
     store: Store
     stack: StackSpec
@@ -39,15 +53,17 @@ class World(NamedTuple):
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     root = tmp_path_factory.mktemp("engine")
-    processor = make_processor()
+    base = BaseSpec(str(save_base(root / "base")), device="cpu")
+    processor = load_processor(base)
+    mark = fingerprint(base)
     store = Store(root / "store")
     folders, refs = {}, {}
-    expert = AdapterCard(kind="expert", base=BASE, system="You click.", min_pixels=1024, max_pixels=9216)
+    expert = AdapterCard(kind="expert", base=mark, system="You click.", min_pixels=1024, max_pixels=9216)
     cards = dict.fromkeys(EXPERTS, expert)
     cards["an"] = expert.model_copy(update={"max_pixels": 4096, "human": "Task: {prompt}\n<image>", "system": None})
     cards["router"] = AdapterCard(
         kind="router",
-        base=BASE,
+        base=mark,
         system="You are a routing classifier.",
         min_pixels=1024,
         max_pixels=9216,
@@ -57,13 +73,51 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     for name, card in cards.items():
         folders[name] = make_adapter(lambda: make_model(processor), root / name, card)
         refs[name] = AdapterRef(name, store.add(folders[name]).digest)
-    stack = StackSpec(BASE, refs["router"], tuple(refs[name] for name in EXPERTS))
-    return World(processor, store, stack, folders)
+    stack = StackSpec(mark, refs["router"], tuple(refs[name] for name in EXPERTS))
+    return World(base, processor, store, stack, folders)
 
 
 @pytest.fixture(scope="session")
 def engine(world: World) -> Iterator[InProcessEngine]:
-    built = InProcessEngine(make_model(world.processor), world.processor, BASE, world.store.path)
+    built = InProcessEngine.load(world.base, world.store.path)
     built.deploy(world.stack)
     yield built
     built.close()
+
+
+@pytest.fixture(scope="session")
+def server(world: World) -> Iterator[str]:
+    """The URL of a real engine process on the same base and store."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = ["--base", world.base.path, "--device", "cpu", "--store", str(world.store.root), "--port", str(port)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "inference.server", *options, "--threads", "1"],
+        env=os.environ | {"SWITCHYARD_ENGINE_TOKEN": TOKEN},
+    )
+    url = f"http://127.0.0.1:{port}"
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline and process.poll() is None:
+        with suppress(httpx.TransportError):
+            if httpx.get(f"{url}/health").status_code == 200:
+                break
+        time.sleep(0.2)
+    yield url
+    process.terminate()
+    assert process.wait(20) == 0
+
+
+@pytest.fixture(scope="session")
+def remote(server: str) -> Iterator[RemoteEngine]:
+    client = RemoteEngine(server, TOKEN)
+    yield client
+    client.close()
+
+
+@pytest.fixture(params=["engine", "remote"])
+def any_engine(request: pytest.FixtureRequest, world: World) -> Engine:
+    """Each implementation of the seam in turn, with the stack deployed."""
+    found: Engine = request.getfixturevalue(request.param)
+    found.deploy(world.stack)
+    return found

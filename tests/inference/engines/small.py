@@ -11,14 +11,14 @@ import torch
 from peft import LoraConfig, get_peft_model
 from PIL import Image
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast, Qwen3VLConfig, Qwen3VLForConditionalGeneration, Qwen3VLProcessor
+from transformers import PreTrainedTokenizerFast, Qwen3VLConfig, Qwen3VLForConditionalGeneration
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
+from adapters.backbone.lora import LANGUAGE_TARGETS
+from adapters.backbone.processor import ScreenshotProcessor
 from adapters.card import AdapterCard
 
-BASE = "sha256:" + "b" * 64
 EXPERTS = ("am", "amx", "an", "bo")  # beginnings that names share, and a name within another
-TARGETS = r".*\.language_model\.layers\.\d+\.(self_attn|mlp)\.\w+_proj"
 SPECIAL = (
     "<|endoftext|>",
     "<|im_start|>",
@@ -36,19 +36,12 @@ TEMPLATE = (
 )
 
 
-class ImageProcessor(Qwen3VLProcessor):
-    """Without the video processor, which needs torchvision."""
-
-    def __init__(self, image_processor: Any = None, tokenizer: Any = None, chat_template: Any = None) -> None:
-        super().__init__(image_processor, tokenizer, None, chat_template)
-
-
-def make_processor() -> ImageProcessor:
+def make_processor() -> ScreenshotProcessor:
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    words = ["cl", "ai", "claim", "ca", "cal"]
+    words = ["cl", "ai", "ca", "cal"]
     vocabulary = {token: i for i, token in enumerate([*alphabet, *words])}
     merges = [("c", "l"), ("a", "i"), ("c", "a"), ("ca", "l")]
-    tokenizer = Tokenizer(models.BPE({k: v for k, v in vocabulary.items() if k != "claim"}, merges))
+    tokenizer = Tokenizer(models.BPE(vocabulary, merges))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens([AddedToken(token, special=True) for token in SPECIAL])
@@ -62,10 +55,10 @@ def make_processor() -> ImageProcessor:
         image_std=[0.5] * 3,
         size={"shortest_edge": 32 * 32, "longest_edge": 96 * 96},
     )
-    return ImageProcessor(images, fast, TEMPLATE)
+    return ScreenshotProcessor(images, fast, TEMPLATE)
 
 
-def make_model(processor: ImageProcessor, seed: int = 0) -> Any:
+def make_model(processor: ScreenshotProcessor, seed: int = 0) -> Any:
     ids = processor.tokenizer.convert_tokens_to_ids
     torch.manual_seed(seed)
     config = Qwen3VLConfig(
@@ -108,9 +101,18 @@ def make_model(processor: ImageProcessor, seed: int = 0) -> Any:
     return model
 
 
+def save_base(directory: Path) -> Path:
+    """A folder that `adapters.backbone.loading` can load."""
+    processor = make_processor()
+    processor.tokenizer.chat_template = TEMPLATE
+    make_model(processor).save_pretrained(directory)
+    processor.save_pretrained(directory)
+    return directory
+
+
 def make_adapter(model_of: Any, directory: Path, card: AdapterCard, **config: Any) -> Path:
     """Save a random LoRA (nonzero lora_B) on a fresh base to `directory`."""
-    settings = {"r": 4, "lora_alpha": 8, "target_modules": TARGETS} | config
+    settings = {"r": 4, "lora_alpha": 8, "target_modules": LANGUAGE_TARGETS} | config
     peft = get_peft_model(model_of(), LoraConfig(**settings))
     torch.manual_seed(zlib.crc32(directory.name.encode()))
     for name, parameter in peft.named_parameters():
