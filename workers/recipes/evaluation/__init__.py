@@ -1,0 +1,1 @@
+"""What the evaluate recipe is made of."""
