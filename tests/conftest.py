@@ -17,7 +17,7 @@ import pytest
 
 from datasets_app.samples.source import write_source
 
-SAMPLES = {"calendar": 60, "claim-window": 60, "provider-select": 60, "other": 60}
+SAMPLES = {"calendar": 80, "claim-window": 80, "provider-select": 80, "other": 80}
 
 
 @pytest.fixture(scope="session", autouse=True)

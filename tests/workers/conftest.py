@@ -29,7 +29,7 @@ def experts(db: None, samples: dict[str, Path]) -> list[str]:
 @pytest.fixture
 def generate(experts: list[str]) -> dict[str, object]:
     """Parameters of a small `generate_dataset` run."""
-    return {"adapters": experts, "negatives": ["other"], "samples_per_class": 20, "seed": 3}
+    return {"adapters": experts, "negatives": ["other"], "samples_per_class": 10, "seed": 3}
 
 
 def drive(run: Run, *, until: Callable[[Run], bool] = lambda run: run.is_over, seconds: float = 60) -> Run:
