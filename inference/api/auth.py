@@ -9,11 +9,10 @@ from drf_spectacular.utils import extend_schema
 from knox.views import LoginView as KnoxLoginView
 from knox.views import LogoutView as KnoxLogoutView
 from rest_framework import serializers
-from rest_framework.authentication import BasicAuthentication
 from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
 
-from inference.api.authentication import TokenAuthentication
+from inference.api.authentication import PasswordAuthentication, TokenAuthentication
 
 
 class TokenSerializer(serializers.Serializer[Any]):
@@ -26,7 +25,7 @@ class TokenSerializer(serializers.Serializer[Any]):
 class LoginView(KnoxLoginView):  # type: ignore[misc]
     """Name and password in, token out."""
 
-    authentication_classes = [BasicAuthentication]
+    authentication_classes = [PasswordAuthentication]
     permission_classes = [IsAuthenticated]
     throttle_scope = "login"
 

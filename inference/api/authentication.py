@@ -5,15 +5,31 @@ from __future__ import annotations
 from typing import Any
 
 from knox.auth import TokenAuthentication as KnoxAuthentication
+from rest_framework.authentication import BasicAuthentication
 from rest_framework.exceptions import AuthenticationFailed, Throttled
 from rest_framework.request import Request
-from rest_framework.throttling import AnonRateThrottle
+from rest_framework.throttling import SimpleRateThrottle
 
 
-class BadTokenThrottle(AnonRateThrottle):
+class PasswordAuthentication(BasicAuthentication):
+    """HTTP basic credentials, with failures counted by axes."""
+
+    def authenticate_credentials(
+        self, userid: str, password: str, request: Request | None = None
+    ) -> tuple[Any, None]:
+        """Hand axes Django's own request, on which its middleware looks for the lockout."""
+        own = request._request if request is not None else None
+        return super().authenticate_credentials(userid, password, request=own)  # type: ignore[arg-type]
+
+
+class BadTokenThrottle(SimpleRateThrottle):
     """How many wrong tokens one address may send."""
 
     scope = "bad_token"
+
+    def get_cache_key(self, request: Request, view: object) -> str:
+        """By address; asking for `request.user` would authenticate again."""
+        return self.cache_format % {"scope": self.scope, "ident": self.get_ident(request)}
 
 
 class TokenAuthentication(KnoxAuthentication):  # type: ignore[misc]

@@ -21,6 +21,17 @@ class TokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-ca
         return definition
 
 
+class PasswordScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+    """`Authorization: Basic …`."""
+
+    target_class = "inference.api.authentication.PasswordAuthentication"
+    name = "password"
+
+    def get_security_definition(self, auto_schema: AutoSchema) -> dict[str, Any]:
+        """HTTP basic."""
+        return {"type": "http", "scheme": "basic"}
+
+
 class Schema(AutoSchema):
     """Adds the one error shape to every operation."""
 

@@ -23,7 +23,7 @@ class PipelineSerializer(serializers.ModelSerializer[Pipeline]):
     """Runs that depend on each other."""
 
     status = serializers.ChoiceField(Status.choices, read_only=True)
-    runs = RunSerializer(many=True, read_only=True)
+    runs = RunSerializer(source="steps", many=True, read_only=True, help_text="The newest run of each step.")
 
     class Meta:
         model = Pipeline
@@ -48,7 +48,7 @@ class LaunchPipelineSerializer(StrictSerializer):
 class PipelineList(generics.ListAPIView[Pipeline]):
     """Pipelines, newest first."""
 
-    queryset = Pipeline.objects.prefetch_related("runs__created_by", "runs__pipeline")
+    queryset = Pipeline.objects.all()
     serializer_class = PipelineSerializer
 
     @extend_schema(

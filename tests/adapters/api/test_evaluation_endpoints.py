@@ -1,0 +1,31 @@
+"""/api/v1/evaluations/ and /api/v1/stacks/."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.cast import make_champion, make_client, make_evaluation
+
+pytestmark = pytest.mark.django_db
+
+
+def test_figures_come_with_their_interval() -> None:
+    """In the list; everything measured in the detail."""
+    evaluation = make_evaluation(make_champion().router)
+    client = make_client()
+    (row,) = client.get("/api/v1/evaluations/").json()["results"]
+    assert (row["accuracy"], row["ci_low"], row["ci_high"]) == (0.95, 0.835, 0.986)
+    assert row["version"]["adapter"] == "router"
+    assert "path" not in row
+    detail = client.get(f"/api/v1/evaluations/{evaluation.pk}/").json()
+    assert detail["report"]["headline"]["n"] == 40
+    assert client.get("/api/v1/evaluations/99/").status_code == 404
+
+
+def test_stacks_tell_which_one_serves() -> None:
+    """By their aliases."""
+    stack = make_champion()
+    (row,) = make_client().get("/api/v1/stacks/").json()["results"]
+    assert row["digest"] == stack.digest
+    assert row["aliases"] == ["champion"]
+    assert [expert["adapter"] for expert in row["experts"]] == ["claim-window", "calendar"]

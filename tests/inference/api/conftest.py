@@ -1,0 +1,99 @@
+"""Callers, and an engine that answers without a model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from django.core.cache import cache
+from rest_framework.test import APIClient
+
+from adapters.models import Stack
+from inference.engines.types import AdapterRef, Decision, Request, StackedResult, StackSpec
+from inference.services import get_engine
+from tests.cast import make_champion, make_client
+
+
+class ScriptedEngine:
+    """Answers `calendar`; raises what `failure` holds."""
+
+    def __init__(self) -> None:
+        self.failure: Exception | None = None
+        self.requests: list[Request] = []
+        self.stacks: list[StackSpec] = []
+
+    def deploy(self, stack: StackSpec) -> None:
+        """Remember."""
+        self.stacks.append(stack)
+
+    def route(self, request: Request) -> Decision:
+        """Name `calendar`."""
+        self.requests.append(request)
+        if self.failure:
+            raise self.failure
+        return Decision(
+            label="calendar",
+            adapter=AdapterRef("calendar", "sha256:expert"),
+            probabilities={"calendar": 0.9, "claim-window": 0.1},
+            router=AdapterRef("router", "sha256:router"),
+            timings={"route": 12.0},
+        )
+
+    def infer(self, request: Request) -> StackedResult:
+        """Click."""
+        return StackedResult(
+            decision=self.route(request),
+            text='<tool_call>{"name": "click", "arguments": {"x": 1}}</tool_call>',
+            tool_call={"name": "click", "arguments": {"x": 1}},
+            tokens=9,
+            finish_reason="stop",
+            timings={"route": 12.0, "generate": 80.0},
+        )
+
+    def status(self) -> dict[str, object]:
+        """Fine."""
+        if self.failure:
+            raise self.failure
+        return {"device": "cpu"}
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+
+@pytest.fixture(autouse=True)
+def fresh_throttles() -> None:
+    """Each test begins with nobody throttled."""
+    cache.clear()
+
+
+@pytest.fixture
+def engine(settings: object) -> Iterator[ScriptedEngine]:
+    """The engine behind `inference.services`."""
+    settings.ENGINE = {"BACKEND": f"{__name__}.ScriptedEngine", "OPTIONS": {}}  # type: ignore[attr-defined]
+    get_engine.cache_clear()
+    yield get_engine()  # type: ignore[misc]
+    get_engine.cache_clear()
+
+
+@pytest.fixture
+def champion(db: None) -> Stack:
+    """A stack that serves."""
+    return make_champion()
+
+
+@pytest.fixture
+def anonymous(db: None) -> APIClient:
+    """Nobody."""
+    return APIClient()
+
+
+@pytest.fixture
+def reader(db: None) -> APIClient:
+    """A user who may read and infer."""
+    return make_client()
+
+
+@pytest.fixture
+def staff(db: None) -> APIClient:
+    """A user who may launch, register and promote."""
+    return make_client(staff=True)
