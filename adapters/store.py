@@ -72,17 +72,14 @@ class Store:
     ) -> StoredAdapter:
         """Copy the adapter in `directory` (or its `final/`) into the store, and validate the copy.
 
-        `default_card` is added to files that bring none. Idempotent, and safe beside other adds of the same content. Raises InputError if the adapter is broken
-        (see `validate_adapter`, which takes `base` and `expected_base`).
+        `default_card` is added to files that bring none. Idempotent, and safe beside other adds of the same
+        content. Raises InputError if the adapter is broken (see `validate_adapter`, which takes `base` and
+        `expected_base`).
         """
         self._sweep()
         incoming = Path(tempfile.mkdtemp(prefix=_INCOMING, dir=self.root))
         try:
-            source = adapter_root(directory)
-            if default_card is not None and not (source / CARD_FILE).exists():
-                source = _with_card(source, default_card, incoming / "carded")
-            files = _copy(source, incoming)
-            shutil.rmtree(incoming / "carded", ignore_errors=True)
+            files = _copy(adapter_root(directory), incoming, default_card)
             validate_adapter(incoming, base, expected_base)
             digest = manifest_digest(files)
             target = self._folder(digest)
@@ -153,16 +150,16 @@ def _expect(files: tuple[StoredFile, ...], digest: str) -> None:
         raise InputError(f"The files of adapter version {digest} have changed since they were stored.")
 
 
-def _with_card(source: Path, card: AdapterCard, target: Path) -> Path:
-    target.mkdir()
-    for name in sorted(MAX_BYTES.keys() - {CARD_FILE}):
-        _hash(source, name, target / name)
-    card.write(target)
-    return target
-
-
-def _copy(source: Path, target: Path) -> tuple[StoredFile, ...]:
-    return tuple(_hash(source, name, target / name) for name in sorted(MAX_BYTES))
+def _copy(source: Path, target: Path, default_card: AdapterCard | None) -> tuple[StoredFile, ...]:
+    files = []
+    for name in sorted(MAX_BYTES):
+        if name == CARD_FILE and default_card is not None and not os.path.lexists(source / name):
+            with tempfile.TemporaryDirectory() as written:
+                default_card.write(Path(written))
+                files.append(_hash(Path(written), name, target / name))
+        else:
+            files.append(_hash(source, name, target / name))
+    return tuple(files)
 
 
 def _hash(directory: Path, name: str, copy: Path | None = None) -> StoredFile:
@@ -187,8 +184,7 @@ def _open(directory: Path, name: str) -> Iterator[tuple[BinaryIO, int]]:
     """Open a regular file that truly lies in `directory`; yields it and its size limit."""
     try:
         real = (directory / name).resolve(strict=True)
-        if not real.is_relative_to(directory.resolve()):
-            raise InputError(f"{name} is a link out of the adapter's folder.")
+        inside = real.is_relative_to(directory.resolve())
         # O_NONBLOCK: opening a FIFO would wait for its writer.
         handle = os.open(real, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError as error:
@@ -197,10 +193,12 @@ def _open(directory: Path, name: str) -> Iterator[tuple[BinaryIO, int]]:
         raise InputError(f"{name}: {reason}.") from error
     except (OSError, ValueError, RuntimeError) as error:
         raise InputError(f"{name} cannot be read.") from error
+    status = os.fstat(handle)
+    if not inside or not stat.S_ISREG(status.st_mode) or status.st_size > MAX_BYTES[name]:
+        os.close(handle)
+        reason = f"a regular file of at most {MAX_BYTES[name]} bytes" if inside else "no link out of its folder"
+        raise InputError(f"{name} must be {reason}.")
     with os.fdopen(handle, "rb") as file:
-        status = os.fstat(handle)
-        if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_BYTES[name]:
-            raise InputError(f"{name} must be a regular file of at most {MAX_BYTES[name]} bytes.")
         yield file, MAX_BYTES[name]
 
 

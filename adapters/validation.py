@@ -69,9 +69,7 @@ def adapter_root(directory: Path) -> Path:
     raise InputError(f"{CONFIG_FILE} is missing: neither the folder nor its final/ subfolder has it.")
 
 
-def validate_adapter(
-    directory: Path, base: BaseShape | None = None, expected_base: str | None = None
-) -> AdapterFacts:
+def validate_adapter(directory: Path, base: BaseShape | None = None, expected_base: str | None = None) -> AdapterFacts:
     """Check the adapter in `directory` (or its `final/`) and its card; InputError naming what is wrong.
 
     `base` adds the check that the tensors fit that base's layers, `expected_base` that the card names the
@@ -82,11 +80,11 @@ def validate_adapter(
         pickled = any((root / name).exists() for name in ("adapter_model.bin", "adapter_model.pt"))
         reason = "pickle weights are not accepted, save them as safetensors" if pickled else "it is missing"
         raise InputError(f"{WEIGHTS_FILE}: {reason}.")
-    validate_card(AdapterCard.read(root), expected_base)
+    if not (root / CARD_FILE).is_file():
+        raise InputError(f"{CARD_FILE} is missing: an adapter needs its card, which training writes.")
+    validate_card(AdapterCard.parse(read_small(root / CARD_FILE), CARD_FILE), expected_base)
     with (root / WEIGHTS_FILE).open("rb") as weights:
-        return validate_files(
-            read_small(root / CONFIG_FILE), weights, (root / WEIGHTS_FILE).stat().st_size, base
-        )
+        return validate_files(read_small(root / CONFIG_FILE), weights, (root / WEIGHTS_FILE).stat().st_size, base)
 
 
 def read_small(path: Path) -> bytes:
@@ -115,9 +113,7 @@ def validate_card(card: AdapterCard, expected_base: str | None = None) -> None:
         raise InputError(f"{CARD_FILE}, field 'labels': each label must be given once and not be empty.")
 
 
-def validate_files(
-    config: bytes, weights: BinaryIO, size: int, base: BaseShape | None = None
-) -> AdapterFacts:
+def validate_files(config: bytes, weights: BinaryIO, size: int, base: BaseShape | None = None) -> AdapterFacts:
     """Check the configuration's bytes against the opened weights of `size` bytes."""
     settings = load_json_object(config, CONFIG_FILE)
     rank, alpha, rslora = _check_config(settings)
@@ -128,16 +124,12 @@ def validate_files(
         short = {str(name).rsplit(".", 1)[-1] for name in declared}
         if short != set(modules):
             differing = sorted(short.symmetric_difference(modules))
-            raise InputError(
-                f"{CONFIG_FILE}, field 'target_modules' is unlike the tensors: {name_some(differing)}."
-            )
+            raise InputError(f"{CONFIG_FILE}, field 'target_modules' is unlike the tensors: {name_some(differing)}.")
     broken, zero = scan(weights, tensors)
     if broken:
         raise InputError(f"{WEIGHTS_FILE} has NaN or Inf in {name_some(broken)}.")
     if all(tensor.name in set(zero) for tensor in tensors if ".lora_B." in tensor.name):
-        raise InputError(
-            f"{WEIGHTS_FILE}: every lora_B is zero, so the adapter changes nothing: train it first."
-        )
+        raise InputError(f"{WEIGHTS_FILE}: every lora_B is zero, so the adapter changes nothing: train it first.")
     return AdapterFacts(rank, alpha, rslora, modules, layers, len(tensors), tensors[0].dtype)
 
 
@@ -200,9 +192,7 @@ def _check_tensors(tensors: list[Tensor], rank: int, base: BaseShape | None) -> 
     beyond = [found[key]["A"].name for key in sorted(found) if key[0] >= layers]
     if beyond:
         raise InputError(f"The base has {layers} language layers; beyond them lie {name_some(beyond)}.")
-    missing = [
-        f"layers.{n}.{module}" for n in range(layers) for module in modules if (n, module) not in found
-    ]
+    missing = [f"layers.{n}.{module}" for n in range(layers) for module in modules if (n, module) not in found]
     if missing:
         raise InputError(f"Language layers must be adapted alike; missing are {name_some(missing)}.")
 
