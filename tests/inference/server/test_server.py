@@ -1,0 +1,275 @@
+"""The HTTP side, around an engine of the test's own making."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from typing import Any
+
+import httpx
+import pytest
+from aiohttp import web
+
+from datasets_app.errors import InputError
+from inference.engines import wire
+from inference.engines.base import EngineBusy, EngineError, StackNotDeployed
+from inference.engines.images import UnsupportedImage
+from inference.engines.remote import RemoteEngine
+from inference.engines.types import AdapterRef, Decision, Request, StackedResult, StackSpec
+from inference.server.__main__ import TOKEN as TOKEN_VARIABLE
+from inference.server.__main__ import main
+from inference.server.app import HOST, build_app
+from inference.server.host import Host
+
+TOKEN = "a-token"
+HEADERS = {"Authorization": f"Bearer {TOKEN}"}
+ROUTER = AdapterRef("router", "sha256:r")
+DECISION = Decision("a", AdapterRef("a", "sha256:a"), {"a": 0.75, "none": 0.25}, ROUTER, {"total": 1.5})
+CALL = {"name": "x", "arguments": {"y": [1, None, "é"]}}
+RESULT = StackedResult(DECISION, "é <tool_call>", CALL, 3, "stop", {"total": 2.5})
+REQUEST = Request("sha256:s", b"\x00\xff", "words\n\u2028\x00", 7)
+STACK = StackSpec("sha256:b", ROUTER, (AdapterRef("a", "sha256:a"),))
+
+
+class FakeEngine:
+    """Answers at once, fails on demand, or keeps requests in its queue."""
+
+    def __init__(self) -> None:
+        self.failure: Exception | None = None
+        self.holding = False
+        self.seen: list[Any] = []
+        self.queued: list[Future[Any]] = []
+        self.closed = False
+        self.loadable = threading.Event()
+
+    def load(self) -> FakeEngine:
+        self.loadable.wait(10)
+        return self
+
+    def submit_deploy(self, stack: StackSpec) -> Future[None]:
+        return self._answer(stack, None)
+
+    def submit_route(self, request: Request) -> Future[Decision]:
+        return self._answer(request, DECISION)
+
+    def submit_infer(self, request: Request) -> Future[StackedResult]:
+        return self._answer(request, RESULT)
+
+    def status(self) -> dict[str, object]:
+        return {"base": "sha256:b"}
+
+    def close(self) -> None:
+        self.closed = True
+
+    def _answer(self, asked: Any, answer: Any) -> Future[Any]:
+        self.seen.append(asked)
+        future: Future[Any] = Future()
+        if self.holding:
+            self.queued.append(future)
+        elif self.failure:
+            future.set_exception(self.failure)
+        else:
+            future.set_result(answer)
+        return future
+
+
+@pytest.fixture
+def fake() -> FakeEngine:
+    return FakeEngine()
+
+
+@pytest.fixture
+def url(fake: FakeEngine) -> Iterator[str]:
+    """The address of a server that still loads `fake`."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+
+    def run(step: Any) -> Any:
+        return asyncio.run_coroutine_threadsafe(step, loop).result(10)
+
+    runner = web.AppRunner(
+        build_app(Host(fake.load, lambda: None, deadline_s=0.3), TOKEN), handler_cancellation=True, shutdown_timeout=1
+    )
+    run(runner.setup())
+    run(web.TCPSite(runner, "127.0.0.1", 0).start())
+    yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    fake.loadable.set()
+    run(runner.cleanup())
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join(10)
+    loop.close()
+
+
+def eventually(true: Callable[[], Any]) -> None:
+    deadline = time.monotonic() + 5
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def ready(fake: FakeEngine, url: str) -> str:
+    fake.loadable.set()
+    eventually(lambda: httpx.get(f"{url}/health").status_code == 200)
+    return url
+
+
+@pytest.fixture
+def remote(ready: str) -> Iterator[RemoteEngine]:
+    client = RemoteEngine(ready, TOKEN)
+    yield client
+    client.close()
+
+
+def test_nothing_is_lost_on_the_wire(fake: FakeEngine, remote: RemoteEngine) -> None:
+    assert remote.route(REQUEST) == DECISION
+    assert remote.infer(REQUEST) == RESULT
+    remote.deploy(STACK)
+    assert fake.seen == [REQUEST, REQUEST, STACK]
+    assert remote.status() == {"base": "sha256:b"}
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (UnsupportedImage("No PNG."), 415),
+        (InputError("Wrong é."), 400),
+        (StackNotDeployed("Deploy it."), 409),
+        (EngineBusy("Full."), 503),
+        (EngineError("Broken."), 500),
+    ],
+)
+def test_failures_keep_their_kind(
+    fake: FakeEngine, ready: str, remote: RemoteEngine, error: Exception, status: int
+) -> None:
+    fake.failure = error
+    with pytest.raises(type(error)) as raised:
+        remote.infer(REQUEST)
+    assert type(raised.value) is type(error)
+    assert str(raised.value) == str(error)
+    answer = httpx.post(f"{ready}/route", headers=HEADERS, content=wire.dump_request(REQUEST))
+    assert answer.status_code == status
+    assert answer.json()["error"]["message"] == str(error)
+    assert ("retry-after" in answer.headers) == (status == 503)
+
+
+def test_unforeseen_failures_say_nothing_of_themselves(fake: FakeEngine, remote: RemoteEngine) -> None:
+    fake.failure = RuntimeError("/secret/path")
+    with pytest.raises(EngineError, match="its log says why"):
+        remote.infer(REQUEST)
+
+
+def test_the_port_is_open_while_the_model_loads(fake: FakeEngine, url: str) -> None:
+    assert httpx.get(f"{url}/health").status_code == 503
+    client = RemoteEngine(url, TOKEN)
+    with pytest.raises(EngineBusy, match="still loading"):
+        client.infer(REQUEST)
+    fake.loadable.set()
+    eventually(lambda: httpx.get(f"{url}/health").status_code == 200)
+    assert client.infer(REQUEST) == RESULT
+
+
+@pytest.mark.parametrize("given", [None, "", "Bearer", "Bearer a-toke", "Bearer a-tokenn", "bearer a-token", "Basic é"])
+@pytest.mark.parametrize("path", ["/status", "/deploy", "/route", "/infer", "/nothing"])
+def test_every_path_but_health_needs_the_token(ready: str, path: str, given: str | None) -> None:
+    headers = {} if given is None else {"Authorization": given.encode()}
+    for method in ("GET", "POST"):
+        answer = httpx.request(method, f"{ready}{path}", headers=headers)
+        assert answer.status_code == 401
+        assert answer.json()["error"]["code"] == "unauthorized"
+
+
+def test_a_wrong_token_is_told(ready: str) -> None:
+    with pytest.raises(EngineError, match="unauthorized"):
+        RemoteEngine(ready, "wrong").status()
+
+
+@pytest.mark.parametrize("path", ["/route", "/infer", "/deploy"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b"\xff\xfe",
+        b"[" * 100_000,
+        b'{"stack": "\\ud800", "image": "", "prompt": "", "max_tokens": 1}',
+        b'{"stack": "s", "image": "?", "prompt": "", "max_tokens": 1}',
+        b'{"stack": "s", "image": "", "prompt": "", "max_tokens": "1"}',
+        b'{"stack": "s", "image": "", "prompt": "", "max_tokens": true}',
+        b'{"stack": "s", "image": "", "prompt": "", "max_tokens": 1e400}',
+        b'{"stack": "s", "image": "", "prompt": "", "max_tokens": 1, "chat_template": ""}',
+        b'{"base": "b", "router": {}, "experts": []}',
+        b'{"base": "b", "router": {"name": 1, "digest": "d"}, "experts": []}',
+    ],
+)
+def test_wrong_bodies_are_refused(ready: str, path: str, body: bytes) -> None:
+    answer = httpx.post(f"{ready}{path}", headers=HEADERS, content=body)
+    assert answer.status_code == 400
+    assert set(answer.json()["error"]) == {"code", "message"}
+
+
+def test_other_paths_methods_and_sizes(ready: str) -> None:
+    assert httpx.get(f"{ready}/nothing", headers=HEADERS).json()["error"]["code"] == "not_found"
+    assert httpx.get(f"{ready}/infer", headers=HEADERS).status_code == 405
+    answer = httpx.post(f"{ready}/infer", headers=HEADERS, content=b"x" * (wire.MAX_BODY_BYTES + 1))
+    assert (answer.status_code, "error" in answer.json()) == (413, True)
+
+
+def test_a_client_that_left_is_dropped_from_the_queue(fake: FakeEngine, ready: str) -> None:
+    fake.holding = True
+    with pytest.raises(httpx.ReadTimeout):
+        httpx.post(f"{ready}/infer", headers=HEADERS, content=wire.dump_request(REQUEST), timeout=0.1)
+    eventually(lambda: fake.queued and fake.queued[0].cancelled())
+
+
+def test_a_turn_that_does_not_come_is_busy(fake: FakeEngine, remote: RemoteEngine) -> None:
+    fake.holding = True
+    with pytest.raises(EngineBusy, match="waited"):
+        remote.infer(REQUEST)
+    assert fake.queued[0].cancelled()
+
+
+def test_nobody_at_the_address() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{free.getsockname()[1]}"
+    with pytest.raises(EngineError, match=f"The engine is not running at {address}"):
+        RemoteEngine(address, TOKEN).status()
+
+
+def test_an_answer_of_another_kind_is_an_engine_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    for status, text in ((200, "<html>"), (200, "{}"), (502, "<html>"), (500, "[]")):
+        transport = httpx.MockTransport(lambda _, s=status, t=text: httpx.Response(s, text=t))  # type: ignore[misc]
+        client = RemoteEngine("http://engine", TOKEN)
+        monkeypatch.setattr(client, "_client", httpx.Client(transport=transport, base_url="http://engine"))
+        with pytest.raises(EngineError):
+            client.infer(REQUEST)
+
+
+def test_the_process_refuses_to_run_without_a_token(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Any
+) -> None:
+    monkeypatch.delenv(TOKEN_VARIABLE, raising=False)
+    monkeypatch.setattr("sys.argv", ["server", "--store", str(tmp_path), "--port", "1"])
+    assert main() == 2
+    assert TOKEN_VARIABLE in capsys.readouterr().err
+
+
+def test_closing_frees_the_engine(fake: FakeEngine) -> None:
+    async def serve() -> None:
+        fake.loadable.set()
+        runner = web.AppRunner(build_app(Host(fake.load, lambda: None), TOKEN))
+        await runner.setup()
+        while not runner.app[HOST].ready:
+            await asyncio.sleep(0.01)
+        await runner.cleanup()
+
+    asyncio.run(serve())
+    assert fake.closed
