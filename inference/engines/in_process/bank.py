@@ -81,6 +81,7 @@ class AdapterBank:
             self._peft = PeftModel(self._model, config, adapter_name=key)
         else:
             self._peft.add_adapter(key, config)
+        self._peft.set_adapter(key, inference_mode=True)  # The one that was active may have been deleted.
         state = safetensors.torch.load(weights)
         expected = get_peft_model_state_dict(self._peft, adapter_name=key).keys()
         unlike = sorted(expected ^ state.keys())
