@@ -205,6 +205,7 @@ BASE_MODEL: dict[str, Any] = {
     "device": env.str("SWITCHYARD_DEVICE"),
 }
 DATA_ROOT = DATA
+VOLUMES_ROOT = DATA / "volumes"  # where import_loras finds the volumes that its file names
 COMPUTE: dict[str, Any] = {
     "local": {
         "BACKEND": "workers.compute.local.LocalCompute",

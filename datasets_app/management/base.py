@@ -1,0 +1,28 @@
+"""What all commands share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from datasets_app.errors import InputError
+
+EXIT_INPUT = 2
+
+
+class InputCommand(BaseCommand):
+    """A thin caller of services: an InputError is exit code 2 and its one sentence on stderr."""
+
+    requires_migrations_checks = True
+
+    def execute(self, *args: Any, **options: Any) -> str | None:
+        """Run the command; there is no traceback for wrong input."""
+        try:
+            return super().execute(*args, **options)
+        except InputError as error:
+            raise CommandError(str(error), returncode=EXIT_INPUT) from error
+
+    def say(self, text: str) -> None:
+        """One line on stdout."""
+        self.stdout.write(text)

@@ -1,0 +1,164 @@
+"""The commands that launch, watch and cancel runs, and `promote`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from tests.cast import make_evaluation, make_experts, make_router, make_routing_dataset, make_run, make_version
+from workers.management.commands.train import assignment
+from workers.models import Run
+from workers.states import Status
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def end(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Let every run that is waited for end as told."""
+
+    def told(status: Status, **fields: Any) -> None:
+        def wait(run: Run, on_progress: Callable[[Run], None]) -> Run:
+            run.progress = {"step": "train", "done": 1, "total": 2, "metrics": {"loss": 0.5}}
+            on_progress(run)
+            Run.objects.filter(pk=run.pk).update(status=status, **fields)
+            run.refresh_from_db()
+            return run
+
+        monkeypatch.setattr("workers.management.base.wait", wait)
+
+    return told
+
+
+def test_generate_dataset_takes_every_expert_with_a_source(capsys: pytest.CaptureFixture[str]) -> None:
+    """Unless told which; --detach returns at once."""
+    make_experts()
+    call_command("generate_dataset", "--name", "routing_1", "--detach")
+    run = Run.objects.get()
+    assert run.params["adapters"] == ["calendar", "claim-window"]
+    assert capsys.readouterr().out == "routing_1: queued\n"
+
+
+def test_a_run_is_waited_for(end: Callable[..., None], capsys: pytest.CaptureFixture[str]) -> None:
+    """Until it has succeeded; the same again reuses it."""
+    dataset = make_routing_dataset()
+    end(Status.SUCCEEDED)
+    for _ in range(2):
+        call_command("preprocess", "--dataset-name", dataset.name, "--run-name", "prep")
+    assert capsys.readouterr().out == "prep: succeeded\nprep: reused\n"
+
+
+@pytest.mark.parametrize("status", [Status.FAILED, Status.CANCELLED])
+def test_a_failed_run_is_exit_code_1(end: Callable[..., None], status: Status) -> None:
+    """With the run's own words."""
+    dataset = make_routing_dataset()
+    end(status, error="Out of memory.")
+    with pytest.raises(CommandError, match=f"'prep' {status}: Out of memory") as caught:
+        call_command("preprocess", "--dataset-name", dataset.name, "--run-name", "prep")
+    assert caught.value.returncode == 1
+
+
+def test_interrupting_leaves_the_run_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And says how to end it."""
+
+    def wait(run: Run, on_progress: object) -> Run:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("workers.management.base.wait", wait)
+    dataset = make_routing_dataset()
+    with pytest.raises(CommandError, match="cancel_run prep") as caught:
+        call_command("preprocess", "--dataset-name", dataset.name, "--run-name", "prep")
+    assert caught.value.returncode == 130
+    assert Run.objects.get().status == Status.QUEUED
+
+
+def test_train_hands_the_recipe_its_fields() -> None:
+    """The named ones and any other."""
+    dataset = make_routing_dataset()
+    options = ["--max-steps", "5", "--learning-rate", "1e-3", "--set", "schedule=linear", "--set", "warmup_steps=2"]
+    call_command("train", "--dataset-name", dataset.name, "--run-name", "router-1", "--detach", *options)
+    run = Run.objects.get()
+    assert (run.name, run.params["adapter"]) == ("router-1", "router")
+    expected = {"max_steps": 5, "learning_rate": 1e-3, "schedule": "linear", "warmup_steps": 2}
+    assert expected.items() <= run.params["config"].items()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("a=1", 1), ("a=1e-3", 1e-3), ("a=true", True), ("a=text", "text"), ("a=b=c", "b=c"), ("a=", "")],
+)
+def test_assignments(text: str, expected: object) -> None:
+    """JSON, or else text."""
+    assert assignment(text) == ("a", expected)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("preprocess", "--dataset-name", "nobody"),
+        ("train", "--dataset-name", "nobody"),
+        ("train", "--dataset-name", "routing_20260101_120000", "--set", "nonsense"),
+        ("train", "--dataset-name", "routing_20260101_120000", "--set", "data=/etc"),
+        ("generate_dataset", "--adapters", "nobody"),
+        ("generate_dataset", "--samples-per-class", "0"),
+        ("evaluate", "--run-name", "nobody", "--dataset-name", "routing_20260101_120000"),
+        ("stacked_inference", "--routing-run", "nobody", "--routing-dataset", "routing_20260101_120000"),
+        ("preprocess", "--dataset-name", "routing_20260101_120000", "--backend", "nowhere"),
+        ("promote", "nobody"),
+        ("cancel_run", "nobody"),
+    ],
+)
+def test_wrong_input_is_exit_code_2(arguments: tuple[str, ...]) -> None:
+    """And launches nothing."""
+    make_routing_dataset()
+    with pytest.raises(CommandError) as caught:
+        call_command(*arguments)
+    assert caught.value.returncode == 2
+    assert not Run.objects.exists()
+
+
+def test_stacked_inference_shows_each_sample(end: Callable[..., None], capsys: pytest.CaptureFixture[str]) -> None:
+    """And the shares with their intervals."""
+    dataset = make_routing_dataset()
+    router = make_router()
+    make_run("router-1", Status.SUCCEEDED, kind=Run.Kind.TRAIN, adapter_version=router)
+    evaluation = make_evaluation(router)
+    figure = {"n": 2, "value": 0.5, "ci_low": 0.09, "ci_high": 0.91}
+    evaluation.report = {
+        "routing": {"accuracy": figure},
+        "end_to_end": {"exact": figure},
+        "samples": [
+            {"label": "calendar", "routed": "calendar", "correct": True, "end_to_end": {"exact": True}},
+            {"label": "calendar", "routed": "claim-window", "correct": False, "probability": 0.6},
+        ],
+    }
+    evaluation.save()
+    end(Status.SUCCEEDED, evaluation=evaluation)
+    call_command("stacked_inference", routing_run="router-1", routing_dataset=dataset.name)
+    out = capsys.readouterr().out
+    assert "calendar → calendar   exact" in out
+    assert "calendar ✗ claim-window   60.0%  no answer" in out
+    assert "50.0% of 2 (95% interval 9.0% to 91.0%)" in out
+
+
+def test_promote_finds_the_version_of_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or the current one of a router."""
+    from workers.management.commands.promote import find_version
+
+    make_experts()
+    first = make_router()
+    second = make_version(first.adapter)
+    make_run("router-1", Status.SUCCEEDED, kind=Run.Kind.TRAIN, adapter_version=first)
+    assert find_version("router-1") == first
+    assert find_version("router") == second
+
+
+def test_cancel_run_cancels_the_newest_of_that_name(capsys: pytest.CaptureFixture[str]) -> None:
+    """And says what became of it."""
+    make_run("prep", Status.FAILED)
+    make_run("prep")
+    call_command("cancel_run", "prep")
+    assert capsys.readouterr().out == "prep: cancelled\n"
