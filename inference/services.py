@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable
 from typing import TypeVar
@@ -15,6 +16,7 @@ from adapters.services import build_stack, move_alias
 from datasets_app.errors import InputError
 from inference.engines.base import Engine, EngineError, StackNotDeployed
 from inference.engines.types import Decision, Request, StackedResult
+from inference.routing.verdict import Outcome, Verdict, compare
 
 Answer = TypeVar("Answer", Decision, StackedResult)
 
@@ -56,8 +58,8 @@ def _ask(method: Callable[[Request], Answer], request: Request, stack: Stack) ->
 def promote(version: AdapterVersion, *, force: bool = False) -> Stack:
     """Put the router `version`, with the current experts, live; the old stack serves until the moment of the switch.
 
-    Refused with an InputError unless the version was evaluated and, where another router serves, does better than
-    that one on the same samples; `force` leaves the comparison out, never the loading of every adapter.
+    Refused with an InputError unless the version was evaluated and, where another router serves, beats that one on
+    the same samples (see `inference.routing.verdict`); `force` leaves the comparison out, never the loading of every adapter.
     """
     stack = build_stack(version)
     if not force:
@@ -68,25 +70,31 @@ def promote(version: AdapterVersion, *, force: bool = False) -> Stack:
 
 
 def _check_evidence(version: AdapterVersion, serving: Stack | None) -> None:
-    evaluations = Evaluation.objects.filter(version=version)
-    if not evaluations.exists():
+    evaluations = list(Evaluation.objects.filter(version=version))
+    if not evaluations:
         raise InputError(f"{version} was never evaluated: evaluate it before it goes live.")
     if serving is None or serving.router_id == version.pk:
         return
-    for challenger in evaluations:
-        for incumbent in Evaluation.objects.filter(
-            version=serving.router, dataset_digest=challenger.dataset_digest, samples=challenger.samples
-        ):
-            if challenger.accuracy >= incumbent.accuracy:
-                return
-            raise InputError(
-                f"{version} routes {challenger.accuracy:.1%} right, the serving {serving.router} "
-                f"{incumbent.accuracy:.1%} on the same {challenger.samples} samples of {challenger.dataset_name}."
-            )
-    raise InputError(
-        f"{version} and the serving {serving.router} were never evaluated on the same samples: "
-        "evaluate both on one dataset."
-    )
+    verdicts = [verdict for evaluation in evaluations if (verdict := _verdict(evaluation, serving.router))]
+    if not verdicts:
+        raise InputError(
+            f"{version} and the serving {serving.router} were never evaluated on the same samples: "
+            "evaluate both on one dataset."
+        )
+    if not any(verdict.outcome == Outcome.BETTER for verdict in verdicts):
+        raise InputError(f"{version} does not beat the serving {serving.router}; {verdicts[0]}.")
+
+
+def _verdict(challenger: Evaluation, champion: AdapterVersion) -> Verdict | None:
+    """How `challenger` did against the champion's newest evaluation on the same samples; None if there is none."""
+    for evaluation in Evaluation.objects.filter(version=champion, dataset_digest=challenger.dataset_digest):
+        with contextlib.suppress(ValueError):  # other samples of the same dataset
+            return compare(_routed_right(evaluation), _routed_right(challenger))
+    return None
+
+
+def _routed_right(evaluation: Evaluation) -> dict[str, bool]:
+    return {sample["id"]: sample["correct"] for sample in evaluation.report["samples"]}
 
 
 def engine_status() -> dict[str, object]:

@@ -237,10 +237,12 @@ def summarise(
             "ci_low": evaluation.ci_low,
             "ci_high": evaluation.ci_high,
             "n": evaluation.samples,
-            "confusion": figures["router"]["confusion"],
+            "macro_f1": figures["routing"]["macro_f1"],
+            "confusion": figures["routing"]["confusion"],
         },
-        "experts": figures["stack"]["experts"],
-        "end_to_end": figures["stack"]["end_to_end"],
+        "experts": {name: flat(expert) for name, expert in figures["experts"].items()},
+        "end_to_end": flat(figures["end_to_end"]),
+        "latency_ms": figures["latency_ms"],
         "requests": served,
         "stack": stack.digest,
         "report_html": str(Path(evaluation.path) / "report.html"),
@@ -249,21 +251,41 @@ def summarise(
     }
 
 
+def flat(answers: dict[str, Any]) -> dict[str, Any]:
+    """Shares of exact and of valid answers, the interval being that of the exact ones."""
+    exact = answers["exact"]
+    return {
+        "exact": exact["value"],
+        "ci_low": exact["ci_low"],
+        "ci_high": exact["ci_high"],
+        "n": exact["n"],
+        "valid": answers["valid"]["value"],
+    }
+
+
 def print_report(report: dict[str, Any], path: Path) -> None:
     """The figures for people."""
     router, whole = report["router"], report["end_to_end"]
-    print("\n" + "─" * 72)
-    print(
-        f"Router        {router['accuracy']:7.1%} of {router['n']} unseen screens, 95% interval "
-        f"{router['ci_low']:.1%} to {router['ci_high']:.1%}"
-    )
+    labels, matrix = router["confusion"]["labels"], router["confusion"]["matrix"]
+    print("\n" + "─" * 78)
+    print("Router            " + share(router["accuracy"], router) + " unseen screens routed right")
     for name, expert in report["experts"].items():
-        print(f"{name:14}{expert['exact']:7.1%} of {expert['n']} answers exact")
-    print(f"End to end    {whole['exact']:7.1%} of {whole['n']} routed and answered exactly")
-    print("Seconds       " + ", ".join(f"{name} {value:g}" for name, value in report["seconds"].items()))
-    print(f"Note          {report['note']}")
-    print(f"Report        {report['report_html']}\nFigures       {path}")
-    print("Next          make serve")
+        print(f"{name:18}" + share(expert["exact"], expert) + " answers exact")
+    print("End to end        " + share(whole["exact"], whole) + " routed and answered exactly")
+    print("Confusion         " + " ".join(f"{label:>16}" for label in labels) + "   ← routed to")
+    for label, row in zip(labels, matrix, strict=True):
+        print(f"{label:18}" + " ".join(f"{count:16}" for count in row))
+    times = sorted(request["milliseconds"] for request in report["requests"])
+    print(f"Over HTTP         {len(times)} requests, median {times[len(times) // 2]} ms, slowest {times[-1]} ms")
+    print("Seconds           " + ", ".join(f"{name} {value:g}" for name, value in report["seconds"].items()))
+    print(f"Note              {report['note']}")
+    print(f"Report            {report['report_html']}\nFigures           {path}")
+    print("Next              make serve")
+
+
+def share(value: float, figure: dict[str, Any]) -> str:
+    """A share with its 95% interval and what it is a share of."""
+    return f"{value:6.1%} ({figure['ci_low']:.1%} to {figure['ci_high']:.1%}) of {figure['n']}"
 
 
 if __name__ == "__main__":

@@ -1,0 +1,59 @@
+"""Which of two routers is better, judged on the same samples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from math import comb
+
+ALPHA = 0.05
+
+
+class Outcome(StrEnum):
+    """How the challenger did against the champion."""
+
+    BETTER = "better"
+    WORSE = "worse"
+    UNDECIDED = "undecided"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`wins` samples only the challenger got right, `losses` only the champion; `p` is the two-sided p-value."""
+
+    outcome: Outcome
+    wins: int
+    losses: int
+    samples: int
+    p: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.outcome}: of {self.samples} samples only the challenger routes {self.wins} right, "
+            f"only the champion {self.losses} (exact McNemar test, p = {self.p:.3g})"
+        )
+
+
+def mcnemar(wins: int, losses: int) -> float:
+    """Two-sided p-value of the exact McNemar test: discordant pairs are coin flips if neither is better.
+
+    McNemar, Psychometrika 12 (1947) 153-157, with the binomial distribution in place of its approximation.
+    """
+    discordant = wins + losses
+    tail = sum(comb(discordant, k) for k in range(min(wins, losses) + 1)) / 2**discordant
+    return min(1.0, 2 * tail)
+
+
+def compare(champion: Mapping[str, bool], challenger: Mapping[str, bool], alpha: float = ALPHA) -> Verdict:
+    """Compare which samples (by id) each router got right; ValueError unless they are the same samples."""
+    if champion.keys() != challenger.keys():
+        raise ValueError("The two routers were evaluated on different samples.")
+    wins = sum(challenger[key] and not champion[key] for key in champion)
+    losses = sum(champion[key] and not challenger[key] for key in champion)
+    p = mcnemar(wins, losses)
+    if p > alpha:
+        outcome = Outcome.UNDECIDED
+    else:
+        outcome = Outcome.BETTER if wins > losses else Outcome.WORSE
+    return Verdict(outcome, wins, losses, len(champion), p)
