@@ -9,6 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Protocol, TypeVar
 
+from datasets_app.errors import InputError
 from inference.engines.base import EngineBusy
 from inference.engines.types import Decision, Request, StackedResult, StackSpec
 
@@ -91,6 +92,9 @@ class Host:
         try:
             self._engine = self._load()
             logger.info("The engine is ready")
+        except InputError as error:
+            logger.error("The engine could not be loaded: %s", error)
+            self._failed()
         except Exception:
             logger.exception("The engine could not be loaded")
             self._failed()

@@ -29,3 +29,16 @@ class Clock:
     def shared_by(self, count: int) -> dict[str, float]:
         """The stages of one of `count` requests that were computed together."""
         return {name: milliseconds / count for name, milliseconds in self.stages.items()}
+
+
+def timings_of(queued: float, *stages: dict[str, float]) -> dict[str, float]:
+    """Add stages up; `generate` is prefill and decode together, `total` everything."""
+    sums = {"queue": queued}
+    for part in stages:
+        for name, milliseconds in part.items():
+            if name not in ("queue", "total"):
+                sums[name] = sums.get(name, 0.0) + milliseconds
+    total = sum(sums.values())
+    if "decode" in sums:
+        sums["generate"] = sums["prefill"] + sums["decode"]
+    return sums | {"total": total}

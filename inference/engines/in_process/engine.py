@@ -10,19 +10,16 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from PIL import Image
-
 from adapters.card import AdapterCard
 from adapters.weights import name_some
 from datasets_app.errors import InputError
 from inference.engines.base import StackNotDeployed
-from inference.engines.images import decode
 from inference.engines.in_process.bank import AdapterBank
 from inference.engines.in_process.batch import View
-from inference.engines.in_process.clock import Clock
+from inference.engines.in_process.clock import Clock, timings_of
 from inference.engines.in_process.owner import Owner, wait
-from inference.engines.in_process.prompts import check_words
 from inference.engines.in_process.runner import Runner
+from inference.engines.in_process.sample import Sample
 from inference.engines.types import AdapterRef, Decision, Request, StackedResult, StackSpec
 from inference.routing.scoring import best
 from inference.routing.tool_call import parse_tool_call
@@ -32,8 +29,6 @@ if TYPE_CHECKING:
 
 NONE_LABEL = "none"
 """The label by which a router says that no expert is meant."""
-
-MAX_TOKENS = 4096
 
 T = TypeVar("T")
 
@@ -47,23 +42,6 @@ class Limits:
     batch: int = 8  # samples in one forward pass of the *_many functions
     stacks: int = 8  # deployed at once; the one used longest ago goes first
     adapters: int = 24  # loaded at once, beyond those that deployed stacks need
-
-
-@dataclass(frozen=True)
-class Sample:
-    """A checked request: the decoded image, the user's words, the token limit."""
-
-    image: Image.Image
-    words: str
-    max_tokens: int
-
-    @classmethod
-    def of(cls, request: Request) -> Sample:
-        """Check the request and decode its image; InputError otherwise."""
-        check_words(request.prompt)
-        if type(request.max_tokens) is not int or not 1 <= request.max_tokens <= MAX_TOKENS:
-            raise InputError(f"max_tokens must be a whole number from 1 to {MAX_TOKENS}.")
-        return cls(decode(request.image), request.prompt, request.max_tokens)
 
 
 class InProcessEngine:
@@ -235,8 +213,9 @@ class InProcessEngine:
         stack, clock = self._stack(stack_digest), Clock()
         experts = {expert.name: expert for expert in stack.experts}
         card = self._bank.cards[stack.router.digest]
+        clock.stages["preprocess"] = sum(sample.decoding for sample in samples)
         scores, views = self._scores(stack.router, card, samples, clock)
-        timings = _timings(queued, clock.shared_by(len(samples)))
+        timings = timings_of(queued, clock.shared_by(len(samples)))
         decisions = [Decision(best(row), experts.get(best(row)), row, stack.router, timings) for row in scores]
         return decisions, views
 
@@ -260,7 +239,7 @@ class InProcessEngine:
                 seen = self._runner.look([sample.image for sample in group], card, clock)
             answers = self._answers(expert, card, seen, group, clock)
             for i, (text, tokens, reason) in zip(rows, answers, strict=True):
-                timings = _timings(queued, decisions[i].timings, clock.shared_by(len(rows)))
+                timings = timings_of(queued, decisions[i].timings, clock.shared_by(len(rows)))
                 results[i] = StackedResult(decisions[i], text, parse_tool_call(text), tokens, reason, timings)
         return [results[i] for i in range(len(samples))]
 
@@ -295,16 +274,3 @@ class InProcessEngine:
 
 def _unqueued(work: Callable[[list[Sample]], list[T]], samples: list[Sample], _: float) -> list[T]:
     return work(samples)
-
-
-def _timings(queued: float, *stages: dict[str, float]) -> dict[str, float]:
-    """Add stages up; `generate` is prefill and decode together, `total` everything."""
-    sums = {"queue": queued}
-    for part in stages:
-        for name, milliseconds in part.items():
-            if name not in ("queue", "total"):
-                sums[name] = sums.get(name, 0.0) + milliseconds
-    total = sum(sums.values())
-    if "decode" in sums:
-        sums["generate"] = sums["prefill"] + sums["decode"]
-    return sums | {"total": total}
