@@ -12,6 +12,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 Z_95 = 1.959963984540054
 
 
@@ -88,3 +90,24 @@ def percentiles(values: Sequence[float], at: Sequence[int] = (50, 90, 99)) -> Ma
     """Percentiles by nearest rank, as {"p50": …}; empty without values."""
     ordered = sorted(values)
     return {f"p{p}": ordered[max(0, math.ceil(p / 100 * len(ordered)) - 1)] for p in at} if ordered else {}
+
+
+def bootstrap_macro_f1(matrix: Sequence[Sequence[int]], resamples: int = 2000, seed: int = 0) -> tuple[float, float]:
+    """95% percentile bootstrap interval of macro-F1 (B. Efron, "Bootstrap methods", Ann. Statist. 7, 1979).
+
+    Drawing n samples with replacement is drawing the cells of the confusion matrix from a multinomial. Without a
+    single mistake every draw is the same, and the interval says nothing about mistakes not seen yet; (0, 1) where
+    the matrix is empty.
+    """
+    cells = np.asarray(matrix, dtype=np.float64)
+    total = int(cells.sum())
+    if total == 0:
+        return 0.0, 1.0
+    generator = np.random.default_rng(seed)
+    drawn = generator.multinomial(total, cells.ravel() / total, size=resamples).reshape(-1, *cells.shape)
+    hits = np.diagonal(drawn, axis1=1, axis2=2)
+    involved = drawn.sum(axis=1) + drawn.sum(axis=2)
+    present = involved > 0
+    f1 = np.where(present, 2 * hits / np.maximum(involved, 1), 0.0).sum(axis=1) / present.sum(axis=1)
+    low, high = np.quantile(f1, (0.025, 0.975))
+    return float(low), float(high)

@@ -31,6 +31,7 @@ DEFAULT_DISTANCE = 64
 _SIDE = 32
 _WORDS = BITS // 64
 _BLOCK = 256
+_MOST = 512  # pixels a side from which a hash is taken: nine hashes of a large screen cost seconds otherwise
 
 Hashes = NDArray[np.uint64]
 """Shape (9, 16): the packed hash of an image, then those of its copies moved by one pixel."""
@@ -40,6 +41,7 @@ def perceptual_hashes(path: Path) -> Hashes:
     """The hashes of one image and of its eight copies moved by one pixel."""
     with Image.open(path) as image:
         gray = image.convert("L")
+    gray.thumbnail((_MOST, _MOST), Image.Resampling.BOX)
     packed = [np.packbits(phash(moved, _SIDE, 2).hash).view(np.uint64) for moved in _moved(gray)]
     return np.stack(packed)
 

@@ -64,6 +64,8 @@ class Spec(RecipeSpec):
 
     @model_validator(mode="after")
     def _consistent(self) -> Spec:
+        if self.human.count("{prompt}") > 1:
+            raise ValueError("human may hold {prompt} once")
         if self.human.count(IMAGE_TAG) != 1 or IMAGE_TAG in self.system:
             raise ValueError(f"human must hold {IMAGE_TAG} exactly once, system must not")
         if any(source.label == self.none_label for source in self.sources if not source.negative):
