@@ -1,0 +1,16 @@
+"""The admin of adapters."""
+
+from adapters.admin.adapters import AdapterAdmin
+from adapters.admin.base_models import BaseModelAdmin
+from adapters.admin.evaluations import EvaluationAdmin
+from adapters.admin.stacks import AliasAdmin, StackAdmin
+from adapters.admin.versions import AdapterVersionAdmin
+
+__all__ = [
+    "AdapterAdmin",
+    "AdapterVersionAdmin",
+    "AliasAdmin",
+    "BaseModelAdmin",
+    "EvaluationAdmin",
+    "StackAdmin",
+]

@@ -1,0 +1,73 @@
+"""Stacks and aliases."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from unfold.decorators import display
+
+from adapters.models import Alias, Stack
+from datasets_app.admin.base import ReadOnlyAdmin, link, links, short
+
+ALIAS_COLOURS = {Alias.Name.CHAMPION.value: "success", Alias.Name.CHALLENGER.value: "warning"}
+
+
+@admin.register(Stack)
+class StackAdmin(ReadOnlyAdmin):
+    """Found or made by promoting a router."""
+
+    list_display = ["name", "router_link", "expert_links", "alias_labels", "created_at"]
+    list_filter = ["aliases__name"]
+    list_select_related = ["router__adapter"]
+    search_fields = ["digest", "router__adapter__name"]
+    fields = ["digest", "router_link", "expert_links", "alias_labels", "evaluated", "created_at"]
+    readonly_fields = fields
+
+    @display(description="stack", ordering="digest")
+    def name(self, obj: Stack) -> str:
+        """The digest."""
+        return short(obj.digest)
+
+    @display(description="router", ordering="router")
+    def router_link(self, obj: Stack) -> str:
+        """The router's version."""
+        return link(obj.router)
+
+    @display(description="experts")
+    def expert_links(self, obj: Stack) -> str:
+        """The experts' versions."""
+        return links(obj.experts.select_related("adapter"))
+
+    @display(description="aliases", label=ALIAS_COLOURS)
+    def alias_labels(self, obj: Stack) -> str | None:
+        """Champion, challenger or neither."""
+        return ", ".join(alias.name for alias in obj.aliases.all()) or None
+
+    @display(description="evaluations")
+    def evaluated(self, obj: Stack) -> str:
+        """Newest first."""
+        return links(obj.evaluations.all())
+
+
+@admin.register(Alias)
+class AliasAdmin(ReadOnlyAdmin):
+    """Moved by promoting a router."""
+
+    list_display = ["label", "stack_link", "router_link", "moved_at"]
+    list_select_related = ["stack__router__adapter"]
+    fields = ["label", "stack_link", "router_link", "moved_at"]
+    readonly_fields = fields
+
+    @display(description="alias", label=ALIAS_COLOURS)
+    def label(self, obj: Alias) -> str:
+        """Its name."""
+        return obj.name
+
+    @display(description="stack")
+    def stack_link(self, obj: Alias) -> str:
+        """Where it points."""
+        return link(obj.stack, short(obj.stack.digest))
+
+    @display(description="router")
+    def router_link(self, obj: Alias) -> str:
+        """The stack's router."""
+        return link(obj.stack.router)

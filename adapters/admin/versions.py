@@ -1,0 +1,82 @@
+"""Adapter versions."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.template.defaultfilters import filesizeformat
+from unfold.decorators import display
+
+from adapters.admin.adapters import KIND_COLOURS
+from adapters.models import AdapterVersion
+from datasets_app.admin.base import ReadOnlyAdmin, link, links, pretty
+
+
+@admin.register(AdapterVersion)
+class AdapterVersionAdmin(ReadOnlyAdmin):
+    """Immutable files, with their lineage."""
+
+    list_display = ["__str__", "kind_label", "rank", "size_label", "short_digest", "best", "created_at"]
+    list_filter = ["adapter__kind", "adapter"]
+    list_select_related = ["adapter"]
+    search_fields = ["adapter__name", "digest"]
+    date_hierarchy = "created_at"
+    fields = [
+        "adapter_link",
+        "number",
+        "digest",
+        "size_label",
+        "evaluated",
+        "in_stacks",
+        "facts_text",
+        "card_text",
+        "created_at",
+    ]
+    readonly_fields = fields
+
+    @display(description="kind", ordering="adapter__kind", label=KIND_COLOURS)
+    def kind_label(self, obj: AdapterVersion) -> str:
+        """Expert or router."""
+        return obj.adapter.kind
+
+    @display(description="rank")
+    def rank(self, obj: AdapterVersion) -> int | None:
+        """Of the LoRA matrices."""
+        return obj.facts.get("rank")
+
+    @display(description="size", ordering="size")
+    def size_label(self, obj: AdapterVersion) -> str:
+        """Of the files."""
+        return filesizeformat(obj.size)
+
+    @display(description="newest evaluation")
+    def best(self, obj: AdapterVersion) -> str:
+        """With its interval."""
+        evaluation = obj.evaluations.first()
+        if evaluation is None:
+            return link(None)
+        return link(evaluation, f"{evaluation.accuracy:.1%} ({evaluation.ci_low:.1%}–{evaluation.ci_high:.1%})")
+
+    @display(description="adapter")
+    def adapter_link(self, obj: AdapterVersion) -> str:
+        """Whose version it is."""
+        return link(obj.adapter)
+
+    @display(description="evaluations")
+    def evaluated(self, obj: AdapterVersion) -> str:
+        """Newest first."""
+        return links(obj.evaluations.all())
+
+    @display(description="stacks")
+    def in_stacks(self, obj: AdapterVersion) -> str:
+        """As router or as expert."""
+        return links([*obj.routed_stacks.all(), *obj.stacks.all()])
+
+    @display(description="files")
+    def facts_text(self, obj: AdapterVersion) -> str:
+        """Read from the files."""
+        return pretty(obj.facts)
+
+    @display(description="card")
+    def card_text(self, obj: AdapterVersion) -> str:
+        """What it was trained with."""
+        return pretty(obj.card)

@@ -1,0 +1,102 @@
+"""What all admin pages share."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from django.contrib import messages
+from django.db.models import Model
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+from unfold.admin import ModelAdmin
+
+from datasets_app.errors import InputError
+
+NOTHING = "–"
+
+
+class ServiceAdmin(ModelAdmin):  # type: ignore[misc]
+    """Pages that change rows through services alone: an InputError becomes a message."""
+
+    list_filter_submit = True
+    compressed_fields = True
+
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """Show the form again, with the reason on top, where a service refuses."""
+        try:
+            response: HttpResponse = super().changeform_view(request, object_id, form_url, extra_context)
+        except InputError as error:
+            self.message_user(request, str(error), messages.ERROR)
+            return HttpResponseRedirect(request.get_full_path())
+        return response
+
+    def apply(self, request: HttpRequest, rows: Iterable[Any], service: Callable[[Any], object]) -> None:
+        """Call the service for each row of an action; each result or refusal is a message."""
+        for row in rows:
+            try:
+                result = service(row)
+            except InputError as error:
+                self.message_user(request, f"{row}: {error}", messages.ERROR)
+            else:
+                self.message_user(request, launched(result), messages.SUCCESS)
+
+
+class ReadOnlyAdmin(ServiceAdmin):
+    """Pages of rows that nobody edits: they are records of what happened."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Nobody."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Nobody; whoever may change such rows in principle may look at them, and use their actions."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Nobody."""
+        return False
+
+
+def launched(result: object) -> SafeString | str:
+    """What an action says of its result."""
+    return (
+        format_html("{}: {}", link(result), getattr(result, "status", "done"))
+        if isinstance(result, Model)
+        else str(result)
+    )
+
+
+def link(row: Model | None, text: str | None = None) -> SafeString | str:
+    """A link to the row's page."""
+    if row is None:
+        return NOTHING
+    url = reverse(f"admin:{row._meta.app_label}_{row._meta.model_name}_change", args=[row.pk])
+    return format_html('<a href="{}" class="text-primary-600 dark:text-primary-500">{}</a>', url, text or str(row))
+
+
+def links(rows: Iterable[Model]) -> SafeString | str:
+    """Links to several rows."""
+    return format_html_join(", ", "{}", ((link(row),) for row in rows)) or NOTHING
+
+
+def pretty(value: object) -> SafeString | str:
+    """JSON for people."""
+    if not value:
+        return NOTHING
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    return format_html('<pre class="max-h-96 overflow-auto text-xs whitespace-pre-wrap">{}</pre>', text)
+
+
+def short(digest: str) -> str:
+    """A content hash, long enough for people."""
+    return digest.removeprefix("sha256:")[:12]

@@ -1,0 +1,47 @@
+"""Source datasets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.http import HttpRequest
+from unfold.decorators import display
+
+from datasets_app.admin.base import ServiceAdmin, links, short
+from datasets_app.models import SourceDataset
+from datasets_app.services import register_source
+
+
+@admin.register(SourceDataset)
+class SourceDatasetAdmin(ServiceAdmin):
+    """Registering a folder reads every row of it; saving again registers it anew."""
+
+    list_display = ["name", "rows", "format", "content", "updated_at"]
+    list_filter = ["format"]
+    search_fields = ["name", "path"]
+    fields = ["name", "path", "format", "rows", "content", "routing", "created_at", "updated_at"]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: SourceDataset | None = None) -> list[str]:
+        """What the files say; a name stays."""
+        facts = ["rows", "content", "routing", "created_at", "updated_at"]
+        return [*facts, "name"] if obj else facts
+
+    def get_fields(self, request: HttpRequest, obj: SourceDataset | None = None) -> list[str]:
+        """A new one has no facts yet."""
+        return self.fields if obj else ["name", "path", "format"]
+
+    def save_model(self, request: HttpRequest, obj: SourceDataset, form: Any, change: bool) -> None:
+        """Call the service."""
+        obj.pk = register_source(obj.name, obj.path, format=obj.format).pk
+        obj.refresh_from_db()
+
+    @display(description="content")
+    def content(self, obj: SourceDataset) -> str:
+        """The digest."""
+        return short(obj.digest)
+
+    @display(description="routing datasets")
+    def routing(self, obj: SourceDataset) -> str:
+        """Those that were drawn from it."""
+        return links(obj.routing_datasets.all())

@@ -1,0 +1,67 @@
+"""Other people's models, in the looks of ours."""
+
+from __future__ import annotations
+
+from axes.admin import AccessAttemptAdmin, AccessFailureLogAdmin, AccessLogAdmin
+from axes.models import AccessAttempt, AccessFailureLog, AccessLog
+from django.contrib import admin
+from django.contrib.auth.admin import GroupAdmin, UserAdmin
+from django.contrib.auth.models import Group, User
+from django_celery_beat import admin as beat_admin
+from django_celery_beat import models as beat
+from knox.admin import AuthTokenAdmin
+from knox.models import AuthToken
+from unfold.admin import ModelAdmin
+from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
+
+
+class SwitchyardUserAdmin(UserAdmin, ModelAdmin):  # type: ignore[misc]
+    """Users."""
+
+    form = UserChangeForm
+    add_form = UserCreationForm
+    change_password_form = AdminPasswordChangeForm
+
+
+class TaskSelect(UnfoldAdminSelectWidget, beat_admin.TaskSelectWidget):  # type: ignore[misc]
+    """The registered tasks, in a select of the right looks."""
+
+
+class PeriodicTaskForm(beat_admin.PeriodicTaskForm):  # type: ignore[misc]
+    """A schedule's form with widgets of the right looks."""
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["task"].widget = UnfoldAdminTextInputWidget()
+        self.fields["regtask"].widget = TaskSelect()
+
+
+class PeriodicTaskAdmin(beat_admin.PeriodicTaskAdmin, ModelAdmin):  # type: ignore[misc]
+    """Schedules."""
+
+    form = PeriodicTaskForm
+
+
+ADMINS = {
+    User: SwitchyardUserAdmin,
+    beat.PeriodicTask: PeriodicTaskAdmin,
+    beat.IntervalSchedule: ModelAdmin,
+    beat.SolarSchedule: ModelAdmin,
+    **{
+        model: type(base.__name__, (base, ModelAdmin), {})
+        for model, base in {
+            Group: GroupAdmin,
+            AuthToken: AuthTokenAdmin,
+            beat.ClockedSchedule: beat_admin.ClockedScheduleAdmin,
+            beat.CrontabSchedule: beat_admin.CrontabScheduleAdmin,
+            AccessAttempt: AccessAttemptAdmin,
+            AccessFailureLog: AccessFailureLogAdmin,
+            AccessLog: AccessLogAdmin,
+        }.items()
+    },
+}
+for model, model_admin in ADMINS.items():
+    if admin.site.is_registered(model):
+        admin.site.unregister(model)
+    admin.site.register(model, model_admin)

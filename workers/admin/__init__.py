@@ -1,0 +1,15 @@
+"""The admin of runs, and the actions on other pages that launch them."""
+
+from workers.admin.adapters import LaunchingAdapterAdmin, LaunchingVersionAdmin
+from workers.admin.datasets import LaunchingRoutingDatasetAdmin, LaunchingSourceDatasetAdmin
+from workers.admin.pipelines import PipelineAdmin
+from workers.admin.runs import RunAdmin
+
+__all__ = [
+    "LaunchingAdapterAdmin",
+    "LaunchingRoutingDatasetAdmin",
+    "LaunchingSourceDatasetAdmin",
+    "LaunchingVersionAdmin",
+    "PipelineAdmin",
+    "RunAdmin",
+]

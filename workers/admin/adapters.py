@@ -1,0 +1,86 @@
+"""What can be launched from the pages of adapters and versions."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from django.contrib import admin, messages
+from django.contrib.auth.models import User
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from unfold.decorators import action, display
+
+from adapters.admin import AdapterAdmin, AdapterVersionAdmin
+from adapters.models import Adapter, AdapterVersion
+from datasets_app.admin.base import launched, links
+from datasets_app.errors import InputError
+from inference.engines.base import EngineError
+from inference.services import promote
+from workers.admin.permissions import LaunchPermissions
+from workers.models import Run
+from workers.services import launch, launch_expert_pipeline, launch_router_pipeline
+
+admin.site.unregister([Adapter, AdapterVersion])
+
+
+@admin.register(Adapter)
+class LaunchingAdapterAdmin(LaunchPermissions, AdapterAdmin):
+    """The same, with pipelines to launch."""
+
+    actions = ["train_router", "train_experts"]
+
+    @action(description="Train a router between the selected experts", permissions=["launch"])
+    def train_router(self, request: HttpRequest, queryset: QuerySet[Adapter]) -> None:
+        """Dataset, preprocessing, training and evaluation, with the usual parameters."""
+        names = list(queryset.values_list("name", flat=True))
+        try:
+            pipeline = launch_router_pipeline(adapters=names, user=cast(User, request.user))
+        except InputError as error:
+            self.message_user(request, str(error), messages.ERROR)
+        else:
+            self.message_user(request, launched(pipeline), messages.SUCCESS)
+
+    @action(description="Train the selected experts on their sources", permissions=["launch"])
+    def train_experts(self, request: HttpRequest, queryset: QuerySet[Adapter]) -> None:
+        """One pipeline each."""
+        user = cast(User, request.user)
+        self.apply(request, queryset, lambda adapter: launch_expert_pipeline(adapter.name, user=user))
+
+
+@admin.register(AdapterVersion)
+class LaunchingVersionAdmin(LaunchPermissions, AdapterVersionAdmin):
+    """The same, with the run that made it, and what can be done with it."""
+
+    actions = ["evaluate", "promote_router"]
+    fields = ["adapter_link", "made_by", *AdapterVersionAdmin.fields[1:]]
+    readonly_fields = fields
+
+    @display(description="made by")
+    def made_by(self, obj: AdapterVersion) -> str:
+        """The train run; none for imported files."""
+        return links(obj.runs.filter(kind=Run.Kind.TRAIN))
+
+    @action(description="Evaluate on what they were trained from", permissions=["launch"])
+    def evaluate(self, request: HttpRequest, queryset: QuerySet[AdapterVersion]) -> None:
+        """On the held-out split of the train run's dataset."""
+        user = cast(User, request.user)
+        self.apply(request, queryset, lambda version: launch(Run.Kind.EVALUATE, evaluation_of(version), user=user))
+
+    @action(description="Put the selected router live", permissions=["promote"])
+    def promote_router(self, request: HttpRequest, queryset: QuerySet[AdapterVersion]) -> None:
+        """With the current version of each expert; refused without a better evaluation."""
+        if queryset.count() != 1:
+            self.message_user(request, "Select one version of a router.", messages.ERROR)
+            return
+        try:
+            self.apply(request, queryset, promote)
+        except EngineError as error:
+            self.message_user(request, str(error), messages.ERROR)
+
+
+def evaluation_of(version: AdapterVersion) -> dict[str, Any]:
+    """Parameters of the evaluation of `version`."""
+    run = version.runs.filter(kind=Run.Kind.TRAIN).first()
+    if run is None:
+        raise InputError("its files were imported; evaluate it on a dataset of your choice, by adding a run.")
+    return {"run": run.name, "dataset": run.params["dataset"]}
