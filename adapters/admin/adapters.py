@@ -8,12 +8,11 @@ from django import forms
 from django.contrib import admin
 from django.db.models import ForeignKey
 from django.http import HttpRequest
-from unfold.decorators import display
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from adapters.models import Adapter, AdapterVersion
 from adapters.services import add_version, register_adapter, set_current
-from datasets_app.admin.base import ServiceAdmin, link, links
+from datasets_app.admin.base import ServiceAdmin, display, link, links
 
 KIND_COLOURS = {"expert": "info", "router": "primary"}
 
@@ -21,7 +20,7 @@ KIND_COLOURS = {"expert": "info", "router": "primary"}
 class AdapterForm(forms.ModelForm):  # type: ignore[type-arg]
     """An adapter, and optionally the files of its next version."""
 
-    files = forms.CharField(
+    files = forms.CharField(  # type: ignore[assignment]
         required=False,
         max_length=1024,
         widget=UnfoldAdminTextInputWidget,

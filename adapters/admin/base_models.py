@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from django.contrib import admin
-from unfold.decorators import display
 
 from adapters.models import BaseModel
-from datasets_app.admin.base import ReadOnlyAdmin, links, short
+from datasets_app.admin.base import ReadOnlyAdmin, display, links, short
 
 
 @admin.register(BaseModel)

@@ -12,10 +12,9 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 from django.urls import path, reverse
 from django.utils.html import format_html
-from unfold.decorators import display
 
 from adapters.models import Evaluation
-from datasets_app.admin.base import ReadOnlyAdmin, link, pretty
+from datasets_app.admin.base import ReadOnlyAdmin, display, link, pretty
 
 REPORT_POLICY = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'"
 
@@ -25,6 +24,7 @@ class EvaluationAdmin(ReadOnlyAdmin):
     """Figures, each with its interval."""
 
     list_display = ["version_link", "dataset_name", "samples", "figure", "interval", "stack_link", "report_link"]
+    list_display_links = ["figure"]
     list_filter = ["version__adapter", "dataset_name"]
     list_select_related = ["version__adapter", "stack__router__adapter"]
     search_fields = ["version__adapter__name", "dataset_name"]

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from django.contrib import admin
-from unfold.decorators import display
 
 from adapters.models import Alias, Stack
-from datasets_app.admin.base import ReadOnlyAdmin, link, links, short
+from datasets_app.admin.base import ReadOnlyAdmin, display, link, links, short
 
 ALIAS_COLOURS = {Alias.Name.CHAMPION.value: "success", Alias.Name.CHALLENGER.value: "warning"}
 

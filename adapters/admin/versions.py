@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from django.contrib import admin
 from django.template.defaultfilters import filesizeformat
-from unfold.decorators import display
 
 from adapters.admin.adapters import KIND_COLOURS
 from adapters.models import AdapterVersion
-from datasets_app.admin.base import ReadOnlyAdmin, link, links, pretty
+from datasets_app.admin.base import ReadOnlyAdmin, display, link, links, pretty
 
 
 @admin.register(AdapterVersion)
@@ -41,7 +40,8 @@ class AdapterVersionAdmin(ReadOnlyAdmin):
     @display(description="rank")
     def rank(self, obj: AdapterVersion) -> int | None:
         """Of the LoRA matrices."""
-        return obj.facts.get("rank")
+        rank: int | None = obj.facts.get("rank")
+        return rank
 
     @display(description="size", ordering="size")
     def size_label(self, obj: AdapterVersion) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 from django.contrib import messages
 from django.db.models import Model
@@ -12,11 +12,26 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from unfold import decorators
 from unfold.admin import ModelAdmin
 
 from datasets_app.errors import InputError
 
 NOTHING = "–"
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def display(**options: Any) -> Callable[[Method], Method]:
+    """`unfold.decorators.display`, typed."""
+    decorate: Callable[[Method], Method] = decorators.display(**options)
+    return decorate
+
+
+def action(**options: Any) -> Callable[[Method], Method]:
+    """`unfold.decorators.action`, typed."""
+    decorate: Callable[[Method], Method] = decorators.action(**options)
+    return decorate
 
 
 class ServiceAdmin(ModelAdmin):  # type: ignore[misc]

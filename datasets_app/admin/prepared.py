@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from django.contrib import admin
-from unfold.decorators import display
 
-from datasets_app.admin.base import ReadOnlyAdmin, link, pretty, short
+from datasets_app.admin.base import ReadOnlyAdmin, display, link, pretty, short
 from datasets_app.models import PreparedDataset
 
 

@@ -6,9 +6,8 @@ from typing import Any
 
 from django.contrib import admin
 from django.http import HttpRequest
-from unfold.decorators import display
 
-from datasets_app.admin.base import ServiceAdmin, links, short
+from datasets_app.admin.base import ServiceAdmin, display, links, short
 from datasets_app.models import SourceDataset
 from datasets_app.services import register_source
 

@@ -29,7 +29,7 @@ class LoginView(KnoxLoginView):  # type: ignore[misc]
     permission_classes = [IsAuthenticated]
     throttle_scope = "login"
 
-    @extend_schema(request=None, responses=TokenSerializer, tags=["auth"])
+    @extend_schema(summary="Log in", request=None, responses=TokenSerializer, tags=["auth"])
     def post(self, request: Request) -> HttpResponseBase:
         """Give a token for HTTP basic credentials; send it as `Authorization: Token …`."""
         response: HttpResponseBase = super().post(request)
@@ -42,7 +42,7 @@ class LogoutView(KnoxLogoutView):  # type: ignore[misc]
     authentication_classes = [TokenAuthentication]
     permission_classes = [IsAuthenticated]
 
-    @extend_schema(request=None, responses={204: None}, tags=["auth"])
+    @extend_schema(summary="Log out", request=None, responses={204: None}, tags=["auth"])
     def post(self, request: Request) -> HttpResponseBase:
         """Forget the token that the request came with."""
         response: HttpResponseBase = super().post(request)

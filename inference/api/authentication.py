@@ -14,9 +14,7 @@ from rest_framework.throttling import SimpleRateThrottle
 class PasswordAuthentication(BasicAuthentication):
     """HTTP basic credentials, with failures counted by axes."""
 
-    def authenticate_credentials(
-        self, userid: str, password: str, request: Request | None = None
-    ) -> tuple[Any, None]:
+    def authenticate_credentials(self, userid: str, password: str, request: Request | None = None) -> tuple[Any, None]:
         """Hand axes Django's own request, on which its middleware looks for the lockout."""
         own = request._request if request is not None else None
         return super().authenticate_credentials(userid, password, request=own)  # type: ignore[arg-type]

@@ -34,7 +34,7 @@ class RouteView(APIView):
     parser_classes = [StrictJSONParser, MultiPartParser]
     throttle_scope = "infer"
 
-    @extend_schema(request=ROUTE_BODY, responses=DecisionSerializer, tags=["inference"])
+    @extend_schema(summary="Route a screenshot", request=ROUTE_BODY, responses=DecisionSerializer, tags=["inference"])
     def post(self, request: Request) -> Response:
         """Route a screenshot and a prompt, without answering."""
         body = RouteRequestSerializer(data=request.data)
@@ -49,7 +49,7 @@ class InferView(APIView):
     parser_classes = [StrictJSONParser, MultiPartParser]
     throttle_scope = "infer"
 
-    @extend_schema(request=INFER_BODY, responses=AnswerSerializer, tags=["inference"])
+    @extend_schema(summary="Route and answer", request=INFER_BODY, responses=AnswerSerializer, tags=["inference"])
     def post(self, request: Request) -> Response:
         """Route a screenshot and a prompt, and let the chosen expert answer."""
         body = InferRequestSerializer(data=request.data)

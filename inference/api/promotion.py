@@ -28,7 +28,9 @@ class PromotionSerializer(StrictSerializer):
 class PromoteView(APIView):
     """Make a router serve."""
 
-    @extend_schema(request=PromotionSerializer, responses=StackSerializer, tags=["adapters"])
+    @extend_schema(
+        summary="Put a router live", request=PromotionSerializer, responses=StackSerializer, tags=["adapters"]
+    )
     def post(self, request: Request, name: str) -> Response:
         """Build the router's stack, deploy it and make it the champion."""
         adapter = get_object_or_404(Adapter.objects.select_related("current"), name=name)

@@ -16,7 +16,7 @@ from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationFo
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
 
-class SwitchyardUserAdmin(UserAdmin, ModelAdmin):  # type: ignore[misc]
+class SwitchyardUserAdmin(UserAdmin, ModelAdmin):  # type: ignore[misc, type-arg]
     """Users."""
 
     form = UserChangeForm

@@ -8,11 +8,10 @@ from django.contrib import admin, messages
 from django.contrib.auth.models import User
 from django.db.models import QuerySet
 from django.http import HttpRequest
-from unfold.decorators import action, display
 
 from adapters.admin import AdapterAdmin, AdapterVersionAdmin
 from adapters.models import Adapter, AdapterVersion
-from datasets_app.admin.base import launched, links
+from datasets_app.admin.base import action, display, launched, links
 from datasets_app.errors import InputError
 from inference.engines.base import EngineError
 from inference.services import promote

@@ -8,10 +8,9 @@ from django.contrib import admin
 from django.contrib.auth.models import User
 from django.db.models import QuerySet
 from django.http import HttpRequest
-from unfold.decorators import action, display
 
 from datasets_app.admin import RoutingDatasetAdmin, SourceDatasetAdmin
-from datasets_app.admin.base import ServiceAdmin, links
+from datasets_app.admin.base import ServiceAdmin, action, display, links
 from datasets_app.models import RoutingDataset, SourceDataset
 from workers.admin.permissions import LaunchPermissions
 from workers.models import Run

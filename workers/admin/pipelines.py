@@ -11,7 +11,6 @@ from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
-from unfold.decorators import action, display
 from unfold.widgets import (
     UnfoldAdminIntegerFieldWidget,
     UnfoldAdminSelect2MultipleWidget,
@@ -20,7 +19,7 @@ from unfold.widgets import (
 )
 
 from adapters.models import Adapter
-from datasets_app.admin.base import ServiceAdmin, link
+from datasets_app.admin.base import ServiceAdmin, action, display, link
 from datasets_app.models import SourceDataset
 from workers.admin.permissions import LaunchPermissions
 from workers.admin.progress import bar

@@ -14,9 +14,8 @@ from django.shortcuts import get_object_or_404
 from django.urls import path, reverse
 from django.utils.html import format_html
 from unfold.admin import TabularInline
-from unfold.decorators import action, display
 
-from datasets_app.admin.base import ServiceAdmin, link, pretty
+from datasets_app.admin.base import ServiceAdmin, action, display, link, pretty
 from workers.admin.permissions import LaunchPermissions
 from workers.admin.progress import bar, percent, words
 from workers.models import Attempt, Run

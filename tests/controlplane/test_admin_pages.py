@@ -1,0 +1,95 @@
+"""Every page of the admin answers, and shows nothing to people without the permission."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from django.contrib import admin
+from django.contrib.auth.models import User
+from django.db.models import Model
+from django.test import Client
+from django.urls import reverse
+
+from tests.cast import make_champion, make_evaluation, make_prepared, make_routing_dataset, make_run
+from workers.models import Pipeline, Run
+from workers.states import Status
+
+MODELS = sorted(admin.site._registry, key=lambda model: model._meta.label)
+NASTY = "<script>alert(1)</script>"
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def everything() -> Iterator[None]:
+    """A row of everything, with markup wherever somebody may write."""
+    stack = make_champion()
+    dataset = make_routing_dataset()
+    pipeline = Pipeline.objects.create(name="first")
+    make_run(
+        "first",
+        Status.FAILED,
+        kind=Run.Kind.TRAIN,
+        pipeline=pipeline,
+        error=NASTY,
+        params={"dataset": NASTY},
+        summary={"note": NASTY},
+        progress={"step": NASTY, "done": 1, "total": 2, "metrics": {"loss": 0.5}},
+        adapter_version=stack.router,
+        prepared_dataset=make_prepared(dataset),
+    ).attempts.create(number=1, error=NASTY)
+    make_run("second", Status.RUNNING, progress={"step": NASTY, "done": 1, "total": 2})
+    make_evaluation(stack.router)
+    stack.router.adapter.description = NASTY
+    stack.router.adapter.save()
+    yield
+
+
+@pytest.fixture
+def superuser(client: Client) -> Client:
+    """May do everything."""
+    client.force_login(User.objects.create_superuser("root"))
+    return client
+
+
+def url(model: type[Model], page: str, *args: object) -> str:
+    return reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_{page}", args=args)
+
+
+def safe(content: str) -> bool:
+    return NASTY not in content
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model._meta.label)
+def test_pages(superuser: Client, everything: None, model: type[Model]) -> None:
+    """The list, a search in it, the form, and the page of each row."""
+    for query in ("", "?q=a", "?q=%00", "?status=nonsense", "?o=99"):
+        response = superuser.get(url(model, "changelist") + query)
+        assert response.status_code in {200, 302}, query
+        assert safe(response.content.decode())
+    assert superuser.get(url(model, "add")).status_code in {200, 403}
+    for row in model._default_manager.all():
+        response = superuser.get(url(model, "change", row.pk))
+        assert response.status_code == 200
+        assert safe(response.content.decode())
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model._meta.label)
+def test_staff_without_permissions_sees_nothing(client: Client, model: type[Model]) -> None:
+    """403."""
+    client.force_login(User.objects.create_user("clerk", is_staff=True))
+    assert client.get(url(model, "changelist")).status_code == 403
+
+
+def test_people_who_are_not_staff_are_sent_to_the_log_in(client: Client) -> None:
+    """They have the API."""
+    client.force_login(User.objects.create_user("reader"))
+    assert client.get("/admin/").status_code == 302
+
+
+def test_the_start_page(superuser: Client) -> None:
+    """With the navigation."""
+    page = superuser.get("/admin/").content.decode()
+    assert "Switchyard" in page
+    assert "Pipelines" in page

@@ -1,0 +1,164 @@
+"""Launching, watching and cancelling in the admin."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from django.test import Client
+
+from adapters.models import Alias
+from tests.cast import EXPERTS, make_champion, make_evaluation, make_experts, make_routing_dataset, make_run
+from workers.models import Pipeline, Run
+from workers.states import Status
+
+RUNS, PIPELINES = "/admin/workers/run/", "/admin/workers/pipeline/"
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def root(client: Client) -> Client:
+    """May do everything."""
+    client.force_login(User.objects.create_superuser("root"))
+    return client
+
+
+def act(client: Client, page: str, action: str, *rows: Any) -> list[str]:
+    """Do an action on rows; what the page says afterwards."""
+    data = {"action": action, "_selected_action": [row.pk for row in rows]}
+    response = client.post(page, data, follow=True)
+    assert response.status_code == 200
+    return [str(message) for message in response.context["messages"]]
+
+
+def test_adding_a_run_launches_it(root: Client) -> None:
+    """Through the service."""
+    dataset = make_routing_dataset()
+    data = {"kind": "preprocess", "name": "", "params": json.dumps({"dataset": dataset.name})}
+    assert root.post(f"{RUNS}add/", data).status_code == 302
+    run = Run.objects.get()
+    assert (run.kind, run.status, run.params["dataset"]) == ("preprocess", Status.QUEUED, dataset.name)
+    assert run.created_by == User.objects.get()
+
+
+@pytest.mark.parametrize("params", ['{"dataset": "nobody"}', "{}", "[]", "nonsense", '{"dataset": 5}'])
+def test_a_wrong_wish_is_explained(root: Client, params: str) -> None:
+    """And nothing is launched."""
+    response = root.post(f"{RUNS}add/", {"kind": "preprocess", "name": "x", "params": params}, follow=True)
+    assert response.status_code == 200
+    assert not Run.objects.exists()
+
+
+def test_adding_a_pipeline_launches_it(root: Client) -> None:
+    """With its parameters."""
+    make_experts()
+    data = {"name": "first", "adapters": EXPERTS, "router": "router", "samples_per_class": 5, "seed": 1, "train": "{}"}
+    response = root.post(f"{PIPELINES}add/", data)
+    assert response.status_code == 302, response.content.decode()[:3000]
+    pipeline = Pipeline.objects.get()
+    assert [run.kind for run in pipeline.steps] == ["generate_dataset", "preprocess", "train", "evaluate"]
+    assert pipeline.steps[0].params["samples_per_class"] == 5
+
+
+def test_runs_and_pipelines_are_cancelled(root: Client) -> None:
+    """Those that are over stay as they are."""
+    queued, over = make_run("a"), make_run("b", Status.SUCCEEDED)
+    act(root, RUNS, "cancel_runs", queued, over)
+    assert set(Run.objects.values_list("name", "status")) == {("a", "cancelled"), ("b", "succeeded")}
+    pipeline = Pipeline.objects.create(name="p")
+    make_run("c", pipeline=pipeline)
+    act(root, PIPELINES, "cancel_pipelines", pipeline)
+    assert Run.objects.get(name="c").status == Status.CANCELLED
+
+
+def test_nobody_edits_or_deletes_a_run(root: Client) -> None:
+    """A run is a record."""
+    run = make_run()
+    assert root.post(f"{RUNS}{run.pk}/change/", {"status": "succeeded"}).status_code == 403
+    assert root.post(f"{RUNS}{run.pk}/delete/", {"post": "yes"}).status_code == 403
+    assert Run.objects.get().status == Status.QUEUED
+
+
+def test_progress_is_polled(root: Client) -> None:
+    """For the runs that are asked about."""
+    run = make_run(status=Status.RUNNING, progress={"step": "train", "done": 1, "total": 4, "metrics": {"loss": 0.5}})
+    shown = root.get(f"{RUNS}progress/?ids={run.pk},99").json()
+    expected = {"status": "running", "over": False, "percent": 25, "words": "train 1/4 · loss 0.5"}
+    assert shown == {str(run.pk): expected}
+
+
+@pytest.mark.parametrize("ids", ["", "x", "1,", "-1", "٣", "9" * 30, ",".join(["1"] * 201)])
+def test_progress_of_nonsense_is_refused(root: Client, ids: str) -> None:
+    """400."""
+    assert root.get(f"{RUNS}progress/", {"ids": ids}).status_code == 400
+
+
+def test_the_log_is_plain_text(root: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the job wrote."""
+    monkeypatch.setattr("workers.admin.runs.log_tail", lambda run: "<script>")
+    response = root.get(f"{RUNS}{make_run().pk}/log/")
+    assert response.content == b"<script>"
+    assert response["Content-Type"] == "text/plain; charset=utf-8"
+    assert response["X-Content-Type-Options"] == "nosniff"
+
+
+def test_pipelines_are_launched_from_adapters(root: Client) -> None:
+    """A router between the selected experts; each selected expert."""
+    calendar, window = (version.adapter for version in make_experts())
+    act(root, "/admin/adapters/adapter/", "train_router", calendar, window)
+    assert Run.objects.get(kind="generate_dataset").params["adapters"] == ["calendar", "claim-window"]
+    act(root, "/admin/adapters/adapter/", "train_experts", calendar)
+    assert Pipeline.objects.count() == 2
+
+
+def test_what_cannot_be_launched_is_explained(root: Client) -> None:
+    """A router is no expert."""
+    router = make_champion().router
+    (message,) = act(root, "/admin/adapters/adapter/", "train_router", router.adapter)
+    assert "only experts are routed to" in message
+    (message,) = act(root, "/admin/adapters/adapterversion/", "evaluate", router)
+    assert "imported" in message
+    assert not Run.objects.exists()
+
+
+def test_datasets_are_preprocessed(root: Client) -> None:
+    """Those selected."""
+    dataset = make_routing_dataset()
+    act(root, "/admin/datasets_app/routingdataset/", "preprocess", dataset)
+    act(root, "/admin/datasets_app/sourcedataset/", "preprocess", dataset.sources.get(name="calendar"))
+    assert set(Run.objects.values_list("params__dataset", flat=True)) == {dataset.name, "calendar"}
+
+
+def test_versions_are_evaluated_and_promoted(root: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A trained version on its dataset; one router at a time goes live."""
+    stack = make_champion()
+    dataset = make_routing_dataset()
+    make_run("train-1", Status.SUCCEEDED, kind="train", adapter_version=stack.router, params={"dataset": dataset.name})
+    versions = "/admin/adapters/adapterversion/"
+    act(root, versions, "evaluate", stack.router)
+    assert Run.objects.get(kind="evaluate").params["run"] == "train-1"
+
+    Alias.objects.all().delete()
+    make_evaluation(stack.router)
+    monkeypatch.setattr(
+        "inference.services.get_engine", lambda: type("Engine", (), {"deploy": lambda self, stack: None})()
+    )
+    (message,) = act(root, versions, "promote_router", stack.router, stack.experts.all()[0])
+    assert "Select one" in message
+    act(root, versions, "promote_router", stack.router)
+    assert Alias.objects.get().stack == stack
+
+
+def test_actions_need_their_permission(client: Client) -> None:
+    """Who may look may not launch."""
+    clerk = User.objects.create_user("clerk", is_staff=True)
+    clerk.user_permissions.set(Permission.objects.filter(codename__in=["view_run", "view_routingdataset"]))
+    client.force_login(clerk)
+    dataset, run = make_routing_dataset(), make_run()
+    act(client, "/admin/datasets_app/routingdataset/", "preprocess", dataset)
+    act(client, RUNS, "cancel_runs", run)
+    assert client.get(f"{RUNS}add/").status_code == 403
+    assert [row.status for row in Run.objects.all()] == [Status.QUEUED]
