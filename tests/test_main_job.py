@@ -1,0 +1,243 @@
+"""The main job as a user does it: commands and HTTP against broker, engine, web, worker and beat, all really running.
+
+The experts here have hardly been trained: what they answer is not the point. The router is trained for real.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from controlplane.processes import free_port
+from datasets_app.samples.source import write_source
+
+ROOT = Path(__file__).resolve().parents[1]
+EXPERTS = ("calendar", "claim-window", "provider-select")
+DATASET = "routing_20260101_120000"
+HARDLY = ("--max-steps", "4", "--set", "eval_every=4")
+
+
+@dataclass(frozen=True)
+class Installation:
+    """A data folder of its own, and the processes on it."""
+
+    data: Path
+    environment: dict[str, str]
+    url: str
+
+    def manage(self, *words: str, expect: int = 0, timeout: float = 300) -> str:
+        """Run a management command; what it printed."""
+        done = subprocess.run(
+            [sys.executable, "manage.py", *words],
+            cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=timeout, check=False,
+        )  # fmt: skip
+        assert done.returncode == expect, f"{words}\n{done.stdout}\n{done.stderr}"
+        return done.stdout + done.stderr
+
+    def shell(self, code: str) -> Any:
+        """The JSON that a line of Python prints within the installation."""
+        return json.loads(self.manage("shell", "--no-imports", "-c", f"import json; {code}").splitlines()[-1])
+
+    def start_worker(self) -> subprocess.Popen[bytes]:
+        words = [sys.executable, "-m", "celery", "-A", "controlplane", "worker", "--concurrency", "2"]
+        with (self.data / "worker.log").open("ab") as log:
+            return subprocess.Popen(
+                words, cwd=ROOT, env=self.environment, stdout=log, stderr=log, start_new_session=True
+            )
+
+    def status(self, run: str) -> str:
+        """The run's status; a failed or cancelled one fails the test with its error."""
+        with closing(sqlite3.connect(self.data / "db.sqlite3", timeout=20)) as database:
+            rows = database.execute("SELECT status, error FROM workers_run WHERE name = ? ORDER BY id DESC", (run,))
+            found = rows.fetchone()
+        assert found[0] not in ("failed", "cancelled"), found
+        return str(found[0])
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 240) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.5)
+
+
+@pytest.fixture(scope="module")
+def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    data = tmp_path_factory.mktemp("main-job")
+    port = free_port()
+    environment = {
+        **os.environ,
+        "SWITCHYARD_DATA": str(data),
+        "SWITCHYARD_PORT": str(port),
+        "SWITCHYARD_ENGINE_URL": f"http://127.0.0.1:{free_port()}",
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "OMP_NUM_THREADS": "1",
+    }
+    for secret in ("SECRET_KEY", "SWITCHYARD_ENGINE_TOKEN"):
+        environment.pop(secret, None)  # the installation makes its own
+    here = Installation(data, environment, f"http://127.0.0.1:{port}")
+    here.manage("migrate", "--verbosity", "0")
+    with (data / "processes.log").open("wb") as log:
+        words = [sys.executable, "-m", "honcho", "--app-root", str(ROOT), "start", "broker", "engine", "web", "beat"]
+        processes = subprocess.Popen(words, cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True)
+    worker = here.start_worker()
+    try:
+        here.shell("print(1)")
+        yield here
+    finally:
+        for process in (worker, processes):
+            process.send_signal(signal.SIGTERM)
+        processes.wait(30)
+
+
+@pytest.fixture(scope="module")
+def live(installation: Installation) -> Installation:
+    """Experts and router trained, the router evaluated and live; the worker was killed on the way."""
+    manage = installation.manage
+    manage("draw_samples", *EXPERTS, "--count", "150", "--seed", "1")
+    for name in EXPERTS:
+        registered = f"register_adapter({name!r}, source=get_source({name!r}))"
+        installation.shell(
+            "from adapters.services import register_adapter; from datasets_app.selectors import get_source; "
+            f"{registered}; print(1)"
+        )
+        manage("preprocess", "--dataset-name", name)
+        manage("train", "--dataset-name", name, "--adapter", name, "--run-name", f"{name}-1", *HARDLY, "--detach")
+    manage("generate_dataset", "--adapters", *EXPERTS, "--samples-per-class", "100", "--name", DATASET)
+    manage("preprocess", "--dataset-name", DATASET)
+    manage("train", "--dataset-name", DATASET, "--run-name", "router-1", "--detach")
+    wait_for(lambda: installation.status("router-1") == "running")
+    kill_the_worker(installation)
+    for run in (*(f"{name}-1" for name in EXPERTS), "router-1"):
+        wait_for(lambda run=run: installation.status(run) == "succeeded")  # type: ignore[misc]
+    manage("evaluate", "--run-name", "router-1", "--dataset-name", DATASET)
+    manage("promote", "router-1")
+    return installation
+
+
+def kill_the_worker(installation: Installation) -> None:
+    """SIGKILL every process of the worker, then start another."""
+    mine = f"SWITCHYARD_DATA={installation.data}".encode()
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (folder / "cmdline").read_bytes().split(b"\0")
+            if b"worker" in words and mine in (folder / "environ").read_bytes().split(b"\0"):
+                os.kill(int(folder.name), signal.SIGKILL)
+        except OSError:
+            continue
+    installation.start_worker()
+
+
+@pytest.fixture(scope="module")
+def client(live: Installation) -> Iterator[httpx.Client]:
+    token = live.shell(
+        "from knox.models import AuthToken; from django.contrib.auth.models import User; "
+        "user, _ = User.objects.get_or_create(username='tester'); "
+        "print(json.dumps(AuthToken.objects.create(user)[1]))"
+    )
+    with httpx.Client(base_url=live.url, headers={"Authorization": f"Token {token}"}, timeout=60) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def unseen(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, bytes]]:
+    """Screens of another seed, each with the expert they belong to."""
+    root = tmp_path_factory.mktemp("unseen")
+    screens = []
+    for kind in EXPERTS:
+        write_source(kind, root / kind, 10, seed=99)
+        screens += [(kind, image.read_bytes()) for image in sorted((root / kind / "images").iterdir())]
+    return screens
+
+
+def test_killing_the_worker_cost_no_attempt(live: Installation) -> None:
+    attempts = live.shell(
+        "from workers.models import Attempt; print(json.dumps(list(Attempt.objects.values_list('outcome', flat=True))))"
+    )
+    assert set(attempts) == {"succeeded"}
+
+
+def test_the_router_routes_unseen_screens_right(client: httpx.Client, unseen: list[tuple[str, bytes]]) -> None:
+    answers = [
+        client.post("/api/v1/route/", files={"image": image}, data={"prompt": "Do it."}).json() for _, image in unseen
+    ]
+    right = sum(answer["adapter"] == kind for answer, (kind, _) in zip(answers, unseen, strict=True))
+    assert right >= 27, [answer["adapter"] for answer in answers]
+    for answer in answers:
+        assert sum(answer["probabilities"].values()) == pytest.approx(1, abs=1e-4)
+        assert set(answer["probabilities"]) == set(EXPERTS)
+
+
+def test_an_answer_names_the_versions_that_gave_it(
+    live: Installation, client: httpx.Client, unseen: list[tuple[str, bytes]]
+) -> None:
+    versions = live.shell(
+        "from adapters.models import Adapter; "
+        "print(json.dumps({a.name: a.current.digest for a in Adapter.objects.select_related('current')}))"
+    )
+    answer = client.post("/api/v1/infer/", files={"image": unseen[0][1]}, data={"prompt": "Do it."}).json()
+    assert answer["router"] == versions["router"]
+    assert answer["version"] == versions[answer["adapter"]]
+    assert answer["tokens"] > 0
+    assert set(answer["timings"]) >= {"vision", "route", "generate"}
+
+
+def test_two_engine_processes_decide_alike(
+    live: Installation, client: httpx.Client, unseen: list[tuple[str, bytes]]
+) -> None:
+    """The engine that serves, and the evaluation recipe in a process of its own."""
+    report = live.shell(
+        "from adapters.models import Evaluation; e = Evaluation.objects.latest('id'); "
+        "from datasets_app.models import RoutingDataset; d = RoutingDataset.objects.get(); "
+        "print(json.dumps([d.path, e.report['samples'][:12]]))"
+    )
+    folder, samples = Path(report[0]), report[1]
+    for sample in samples:
+        image = (folder / "images" / f"{sample['id']}.png").read_bytes()
+        answer = client.post("/api/v1/route/", files={"image": image}, data={"prompt": "x"}).json()
+        assert answer["label"] == sample["routed"]
+
+
+def test_without_a_token_nothing_is_answered(live: Installation) -> None:
+    assert httpx.post(f"{live.url}/api/v1/infer/", data={"prompt": "x"}).status_code == 401
+
+
+def test_stacked_inference_shows_each_sample(live: Installation) -> None:
+    words = ("--routing-run", "router-1", "--routing-dataset", DATASET, "--max-samples", "6")
+    printed = live.manage("stacked_inference", *words)
+    assert "95% interval" in printed
+    assert printed.count("→") + printed.count("✗") == 6
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("preprocess", "--dataset-name", "nothing"), "'nothing'"),
+        (("evaluate", "--run-name", "nothing", "--dataset-name", DATASET), "no train run 'nothing'"),
+        (("train", "--dataset-name", DATASET, "--set", "learning_rate=-1"), "learning_rate"),
+        (("save_lora", "calendar", "/nowhere"), "nowhere"),
+        (("generate_dataset", "--adapters", *EXPERTS, "--samples-per-class", "9999"), "needed"),
+    ],
+)
+def test_wrong_input_is_one_sentence_and_an_exit_code(live: Installation, words: tuple[str, ...], message: str) -> None:
+    printed = live.manage(*words, expect=1 if "9999" in words or "learning_rate=-1" in words else 2)
+    assert message in printed
+    assert "Traceback" not in printed
+
+
+def test_launching_again_what_has_succeeded_reuses_it(live: Installation) -> None:
+    printed = live.manage("generate_dataset", "--adapters", *EXPERTS, "--samples-per-class", "100", "--name", DATASET)
+    assert "reused" in printed
