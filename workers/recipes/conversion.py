@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
 from statistics import median
 from typing import Any
 
-from datasets import Features, Image, List, Value
+from datasets import Dataset, Features, Image, List, Value
+from datasets.arrow_writer import ArrowWriter
+from datasets.table import MemoryMappedTable
 from PIL import Image as PillowImage
 
 from adapters.card import AdapterCard
 from datasets_app.errors import InputError
 from datasets_app.formats.conversation import user_words
+from datasets_app.formats.digest import file_digest
 from datasets_app.formats.records import located
-from inference.engines.in_process.prompts import PromptBuilder
+from inference.engines.in_process.prompts import PromptBuilder, check_words
 from workers.recipes.content import Example
 from workers.recipes.prepared import TokenRange
 
 _MESSAGES = List({"role": Value("string"), "content": Value("string")})
+
+
+def write_split(rows: Iterator[dict[str, Any]], features: Features, path: Path) -> Dataset:
+    """Write `rows` to the Arrow file `path`, one in memory at a time; the same rows give the same bytes."""
+    with ArrowWriter(features=features, path=str(path)) as writer:
+        for row in rows:
+            writer.write(features.encode_example(row))
+        writer.finalize()
+    return Dataset(MemoryMappedTable.from_file(str(path)), fingerprint=file_digest(path)[:16])
 
 
 class Converter:
@@ -37,6 +51,7 @@ class Converter:
     def __init__(self, processor: Any, card: AdapterCard) -> None:
         self._builder = PromptBuilder(processor)
         self._card = card
+        self._longest = int(processor.tokenizer.model_max_length)
         self._control = frozenset(processor.tokenizer.all_special_ids)
         self._merged_patches = processor.image_processor.merge_size**2
         self._counts: dict[str, list[int]] = {"prompt": [], "completion": [], "visual": []}
@@ -73,6 +88,7 @@ class Converter:
         }
 
     def _count(self, example: Example) -> None:
+        check_words(example.words)
         with PillowImage.open(example.image) as image:
             pixels = self._builder.pixels(image.convert("RGB"), self._card.min_pixels, self._card.max_pixels)
         completion = self._builder.name_ids(example.target)
@@ -82,6 +98,8 @@ class Converter:
         prompt = self._builder.ids(self._card, example.words, pixels.grid)
         if prompt.count(self._builder.image_token) != visual:
             raise InputError("the prompt's image placeholders do not match its image.")
+        if len(prompt) + len(completion) >= self._longest:
+            raise InputError(f"the sample has more than the {self._longest} tokens that the model takes.")
         self._counts["prompt"].append(len(prompt))
         self._counts["completion"].append(len(completion) + 1)
         self._counts["visual"].append(visual)

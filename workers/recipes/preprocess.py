@@ -7,10 +7,9 @@ data for a router. An expert's source dataset is split here, by the function tha
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import Field, model_validator
 
@@ -22,9 +21,6 @@ from workers.recipes.duplicates import BITS, DEFAULT_DISTANCE
 from workers.recipes.job import Job, RecipeSpec
 from workers.recipes.prepared import PREPROCESS_FILE, Prepared
 from workers.recipes.splits import Split
-
-if TYPE_CHECKING:
-    from datasets import Dataset, Features
 
 
 class Spec(RecipeSpec):
@@ -56,16 +52,13 @@ def run(spec: Spec, job: Job) -> dict[str, Any]:
     InputError names file and line of a row that is wrong.
     """
     from adapters.backbone.loading import load_processor
-
-    from workers.recipes.conversion import Converter
+    from workers.recipes.conversion import Converter, write_split
 
     base = BaseSpec(spec.base, spec.base_revision)
     content = read_content(spec.dataset, spec.format, spec.split, spec.seed, spec.distance)
     card = _card(spec, base, content)
     converter = Converter(load_processor(base), card)
     total = sum(map(len, content.splits.values()))
-    cache = job.work / "datasets-cache"
-    shutil.rmtree(cache, ignore_errors=True)
     for side, examples in content.splits.items():
 
         def rows(examples: list[Example] = examples) -> Iterator[dict[str, Any]]:
@@ -73,8 +66,8 @@ def run(spec: Spec, job: Job) -> dict[str, Any]:
                 yield converter.row(example)
                 job.progress("convert", converter.done, total)
 
-        _dataset(rows, converter.features, cache / side, len(examples)).save_to_disk(str(job.out / side))
-    shutil.rmtree(cache)
+        write_split(rows(), converter.features, job.work / f"{side}.arrow").save_to_disk(str(job.out / side))
+        (job.work / f"{side}.arrow").unlink()
     prepared = Prepared(
         card=card,
         none_label=content.none_label,
@@ -99,16 +92,6 @@ def _card(spec: Spec, base: BaseSpec, content: Content) -> AdapterCard:
         max_pixels=spec.max_pixels or max(most, least),
         labels=content.labels,
     )
-
-
-def _dataset(rows: Any, features: Features, cache: Path, count: int) -> Dataset:
-    from datasets import Dataset, disable_progress_bars
-
-    disable_progress_bars()
-    if not count:
-        return Dataset.from_list([], features=features)
-    # a fingerprint of our own: hashing the generator would pickle the whole dataset
-    return Dataset.from_generator(rows, features=features, cache_dir=str(cache), fingerprint="rows")
 
 
 if __name__ == "__main__":
