@@ -17,13 +17,3 @@ def check_name(name: str, what: str = "name") -> str:
             "beginning and ending with a letter or digit, without '..'."
         )
     return name
-
-
-def validate_name(value: str) -> None:
-    """`check_name` as a model field validator."""
-    from django.core.exceptions import ValidationError
-
-    try:
-        check_name(value)
-    except InputError as error:
-        raise ValidationError(str(error)) from error

@@ -59,7 +59,7 @@ def promote(version: AdapterVersion, *, force: bool = False) -> Stack:
     """Put the router `version`, with the current experts, live; the old stack serves until the moment of the switch.
 
     Refused with an InputError unless the version was evaluated and, where another router serves, beats that one on
-    the same samples (see `inference.routing.verdict`); `force` leaves the comparison out, never the loading of every adapter.
+    the same samples (see `inference.routing.verdict`); `force` leaves the comparison out, never the loading.
     """
     stack = build_stack(version)
     if not force:

@@ -7,7 +7,7 @@ from django.db import models
 
 from adapters.models.base_model import BaseModel
 from datasets_app.models import SourceDataset
-from datasets_app.names import validate_name
+from datasets_app.validators import validate_name
 
 NONE_LABEL = "none"
 

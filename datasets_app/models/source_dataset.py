@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.db import models
 
-from datasets_app.names import validate_name
+from datasets_app.validators import validate_name
 
 
 class SourceDataset(models.Model):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from django.conf import settings
 from django.db import models
 
-from datasets_app.names import validate_name
+from datasets_app.validators import validate_name
 from workers.states import Status
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from django.db import models
 
 from adapters.models import AdapterVersion, Evaluation
 from datasets_app.models import PreparedDataset, RoutingDataset
-from datasets_app.names import validate_name
+from datasets_app.validators import validate_name
 from workers.models.pipeline import Pipeline
 from workers.states import ACTIVE, TERMINAL, UNSUCCESSFUL, Status
 
