@@ -88,6 +88,13 @@ def test_people_who_are_not_staff_are_sent_to_the_log_in(client: Client) -> None
     assert client.get("/admin/").status_code == 302
 
 
+def test_logging_in_leads_to_the_start_page(client: Client) -> None:
+    """Where no other page was asked for."""
+    User.objects.create_superuser("root", password="correct horse")
+    response = client.post("/admin/login/", {"username": "root", "password": "correct horse"})
+    assert response["Location"] == "/admin/"
+
+
 def test_the_start_page(superuser: Client) -> None:
     """With the navigation."""
     page = superuser.get("/admin/").content.decode()

@@ -36,7 +36,7 @@ async function refreshLog() {
   const log = document.querySelector(".run-log");
   if (!log || log.dataset.done) return;
   const response = await fetch(log.dataset.url, { credentials: "same-origin" });
-  if (response.ok) log.textContent = (await response.text()) || "Nothing yet.";
+  if (response.ok) log.textContent = (await response.text()) || (log.dataset.over === "1" ? "Nothing was written." : "Nothing yet.");
   else log.textContent = "The log cannot be read at the moment.";
   if (log.dataset.over === "1" && response.ok) log.dataset.done = "1";
 }
