@@ -20,6 +20,7 @@ from tqdm import tqdm
 from datasets_app.errors import InputError
 from datasets_app.formats.records import parse
 from workers.recipes import RECIPES
+from workers.recipes.errors import RecipeError
 from workers.recipes.job import RecipeSpec
 from workers.recipes.outputs import whole_folder
 
@@ -51,7 +52,7 @@ class TerminalJob:
 
 
 def main(recipe: str, argv: Sequence[str] | None = None) -> int:
-    """Run the recipe and print its summary as JSON. Returns 0, or 2 after one sentence if the input is wrong."""
+    """Run the recipe and print its summary as JSON. Returns 0, 2 for wrong input, 1 for a job that failed."""
     module = importlib.import_module(RECIPES[recipe])
     options = vars(_parser(recipe, module.Spec, str(module.__doc__)).parse_args(argv))
     out, work = options.pop("out"), options.pop("work")
@@ -67,6 +68,9 @@ def main(recipe: str, argv: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except RecipeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     print(json.dumps(summary, indent=2))
     return 0
 

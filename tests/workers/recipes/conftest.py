@@ -13,7 +13,6 @@ from tests.workers.recipes.recording import RecordingJob
 from workers.recipes import generate_dataset, preprocess, splits, train
 from workers.recipes.duplicates import perceptual_hashes
 
-
 SEED = 3
 """Split seed of all data here, for which every class has enough screens on each side."""
 
