@@ -13,7 +13,8 @@ LOGIN, LOGOUT, RUNS = "/api/v1/auth/login/", "/api/v1/auth/logout/", "/api/v1/ru
 
 
 @pytest.fixture
-def alice(db: None) -> User:
+def alice(db: None, settings: Any) -> User:
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     return User.objects.create_user("alice", password="correct horse")
 
 
