@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
@@ -24,11 +25,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         for kind in options.kinds:
             with tqdm(total=options.count, desc=kind, unit="screen", file=sys.stderr) as bar:
-                write_source(kind, options.out / kind, options.count, options.seed, lambda done, _: bar.update())
+                write_source(kind, options.out / kind, options.count, options.seed, partial(_advance, bar))
     except (SampleError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def _advance(bar: tqdm[None], done: int, count: int) -> None:
+    bar.update(done - bar.n)
 
 
 if __name__ == "__main__":

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
+
+from datasets_app.errors import InputError
 
 from .example import Example
 from .kinds import KINDS
@@ -18,7 +19,7 @@ from .screen import Screen
 _MAX_REDRAWS = 100
 
 
-class SampleError(ValueError):
+class SampleError(InputError):
     """A request that cannot be drawn; the message is one sentence for people."""
 
 
@@ -90,7 +91,7 @@ def write_source(
                 lines.write(json.dumps(row(kind, index, example)) + "\n")
                 if progress is not None:
                     progress(index + 1, count)
-        os.replace(staging, out_dir)
+        staging.replace(out_dir)
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
         raise

@@ -1,0 +1,1 @@
+"""The tiny base: Qwen3-VL's own classes in small, and the script that builds it from nothing."""
