@@ -26,9 +26,7 @@ def reference(version: AdapterVersion) -> AdapterRef:
 def stack_spec(router: AdapterVersion, experts: Iterable[AdapterVersion]) -> StackSpec:
     """The stack as an engine knows it; its digest does not depend on the order of `experts`."""
     references = sorted((reference(expert) for expert in experts), key=lambda ref: ref.name)
-    return StackSpec(
-        base=router.adapter.base.fingerprint, router=reference(router), experts=tuple(references)
-    )
+    return StackSpec(base=router.adapter.base.fingerprint, router=reference(router), experts=tuple(references))
 
 
 def spec_of(stack: Stack) -> StackSpec:
@@ -38,7 +36,5 @@ def spec_of(stack: Stack) -> StackSpec:
 
 def champion() -> Stack | None:
     """The stack that serves, if any does."""
-    alias = (
-        Alias.objects.select_related("stack__router__adapter__base").filter(name=Alias.Name.CHAMPION).first()
-    )
+    alias = Alias.objects.select_related("stack__router__adapter__base").filter(name=Alias.Name.CHAMPION).first()
     return alias.stack if alias else None

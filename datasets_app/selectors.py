@@ -17,9 +17,7 @@ def get_source(name: str) -> SourceDataset:
 
 def get_dataset(name: str) -> RoutingDataset | SourceDataset:
     """The routing dataset, or else the source dataset, called `name`; InputError if there is neither."""
-    dataset = (
-        RoutingDataset.objects.filter(name=name).first() or SourceDataset.objects.filter(name=name).first()
-    )
+    dataset = RoutingDataset.objects.filter(name=name).first() or SourceDataset.objects.filter(name=name).first()
     if dataset is None:
         raise InputError(f"There is no routing or source dataset {name!r}.")
     return dataset

@@ -1,9 +1,9 @@
-"""`calendar`: a month with one marked day; the answer clicks that day."""
+"""`calendar`: a month with one marked day; the answer clicks its place, week by weekday."""
 
 from __future__ import annotations
 
 from .example import Example, tool_call
-from .screen import Screen
+from .screen import NUMBER, Screen
 
 SYSTEM = "You operate a calendar. Answer with one tool call."
 PROMPTS = ("Click the marked day.", "Which day is marked? Click it.", "Open the marked day.")
@@ -28,7 +28,7 @@ def draw(screen: Screen) -> Example:
     top += 14
     height = min((screen.bottom - top - 2) // weeks, rng.randint(22, 27))
     marked, today = rng.randint(1, days), rng.randint(1, days)
-    lines, size = rng.random() < 0.5, rng.randint(13, 15)
+    lines = rng.random() < 0.5
     for day in range(1, days + 1):
         row, column = divmod(first + day - 1, 7)
         x, y = left + column * cell, top + row * height
@@ -39,8 +39,11 @@ def draw(screen: Screen) -> Example:
             screen.selected(box)
         elif day == today:
             screen.draw.rectangle(box, outline=screen.theme.accent)
-        screen.centered(box, str(day), size, screen.theme.selection_ink if day == marked else None)
+        screen.centered(box, str(day), NUMBER, screen.theme.selection_ink if day == marked else None)
         if rng.random() < 0.1:
             screen.draw.line((x + 6, y + height - 3, x + cell - 7, y + height - 3), fill=screen.theme.accent)
+    week, weekday = divmod(first + marked - 1, 7)
     screen.pointer()
-    return Example(screen.image, rng.choice(PROMPTS), tool_call("click_day", {"day": marked}))
+    return Example(
+        screen.image, rng.choice(PROMPTS), tool_call("click_day", {"week": week + 1, "weekday": weekday + 1})
+    )

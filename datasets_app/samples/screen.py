@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cache
 from random import Random
@@ -10,6 +11,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 SIZE = 192
 """Width and height of a screen, in pixels."""
+
+NUMBER = 14
+"""Font size, in pixels, of the numbers that are asked for; each digit is 8 pixels wide."""
 
 Color = tuple[int, int, int]
 Box = tuple[int, int, int, int]
@@ -93,7 +97,7 @@ class Theme:
     selection_ink: Color
 
 
-_LIGHT = (
+THEMES = (
     Theme((226, 232, 240), (255, 255, 255), (20, 24, 32), (120, 128, 140), (190, 198, 208), (40, 96, 200),
           (255, 176, 60), (30, 16, 0)),
     Theme((222, 236, 226), (246, 252, 246), (16, 40, 24), (110, 136, 118), (178, 204, 184), (24, 128, 92),
@@ -102,16 +106,11 @@ _LIGHT = (
           (255, 168, 72), (30, 16, 0)),
     Theme((214, 216, 220), (238, 240, 242), (12, 12, 14), (104, 108, 112), (170, 174, 180), (70, 84, 110),
           (246, 170, 40), (30, 16, 0)),
+    Theme((200, 218, 232), (224, 238, 248), (8, 28, 48), (92, 120, 144), (156, 184, 208), (16, 104, 160),
+          (255, 160, 64), (30, 16, 0)),
+    Theme((240, 222, 224), (255, 244, 244), (52, 16, 24), (150, 116, 122), (220, 186, 190), (168, 48, 84),
+          (248, 172, 52), (30, 16, 0)),
 )  # fmt: skip
-_DARK = (
-    Theme((18, 22, 30), (34, 40, 52), (232, 236, 242), (136, 146, 160), (70, 78, 94), (84, 150, 240),
-          (232, 132, 20), (0, 0, 0)),
-    Theme((14, 28, 26), (26, 46, 42), (224, 242, 234), (124, 156, 146), (56, 88, 80), (54, 176, 150),
-          (236, 140, 30), (0, 0, 0)),
-    Theme((30, 20, 40), (48, 36, 62), (240, 232, 248), (156, 140, 172), (92, 76, 110), (170, 120, 236),
-          (240, 136, 36), (0, 0, 0)),
-)  # fmt: skip
-THEMES = _LIGHT + _DARK
 
 
 def jitter(rng: Random, color: Color, amount: int) -> Color:
@@ -133,6 +132,11 @@ def pick_theme(rng: Random) -> Theme:
         selection=jitter(rng, base.selection, 12),
         selection_ink=base.selection_ink,
     )
+
+
+def on_lattice(position: float) -> int:
+    """The multiple of 4 pixels next to `position`."""
+    return math.floor(position / 4 + 0.5) * 4
 
 
 @cache
@@ -181,8 +185,12 @@ class Screen:
         return self.right - self.left
 
     def text(self, x: float, middle: float, text: str, size: int, fill: Color | None = None) -> float:
-        """Write `text` from x, vertically centred on `middle`; returns the x where it ends."""
+        """Write `text` from x, vertically centred on about `middle`; returns the x where it ends.
+
+        Text starts on a lattice of 4 x 4 pixels, so that a small vision tower sees the same glyphs again.
+        """
         face = font(size)
+        x, middle = on_lattice(x), on_lattice(middle)
         self.draw.text((x, middle), text, font=face, fill=fill or self.theme.ink, anchor="lm")
         return x + face.getlength(text)
 
