@@ -76,5 +76,6 @@ def decision_body(decision: Decision) -> dict[str, Any]:
         "version": expert.digest if expert else None,
         "probabilities": decision.probabilities,
         "router": decision.router.digest,
+        "stack": decision.stack,
         "timings": decision.timings,
     }

@@ -82,6 +82,7 @@ class DecisionSerializer(serializers.Serializer[Any]):
     version = serializers.CharField(allow_null=True, help_text="Content hash of the expert's files.")
     probabilities = serializers.DictField(child=serializers.FloatField(), help_text="By label; sums to 1.")
     router = serializers.CharField(help_text="Content hash of the router's files.")
+    stack = serializers.CharField(help_text="Content hash of the stack that answered.")
     timings = serializers.DictField(child=serializers.FloatField(), help_text="Milliseconds a stage.")
 
 

@@ -25,13 +25,15 @@ class Decision:
     """Which expert the router names, and how sure it is.
 
     `probabilities` holds every label that the router knows and sums to 1. `adapter` is None where the router
-    answers its `none` label: no expert is meant for this screen. `timings` are milliseconds per stage.
+    answers its `none` label: no expert is meant for this screen. `stack` is the digest of the stack that was asked;
+    `timings` are milliseconds per stage.
     """
 
     label: str
     adapter: AdapterRef | None
     probabilities: dict[str, float]
     router: AdapterRef
+    stack: str
     timings: dict[str, float] = field(default_factory=dict)
 
 

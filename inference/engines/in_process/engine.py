@@ -216,7 +216,9 @@ class InProcessEngine:
         clock.stages["preprocess"] = sum(sample.decoding for sample in samples)
         scores, views = self._scores(stack.router, card, samples, clock)
         timings = timings_of(queued, clock.shared_by(len(samples)))
-        decisions = [Decision(best(row), experts.get(best(row)), row, stack.router, timings) for row in scores]
+        decisions = [
+            Decision(best(row), experts.get(best(row)), row, stack.router, stack_digest, timings) for row in scores
+        ]
         return decisions, views
 
     def _infer(self, stack_digest: str, samples: list[Sample], queued: float) -> list[StackedResult]:

@@ -36,6 +36,7 @@ class ScriptedEngine:
             adapter=AdapterRef("calendar", "sha256:expert"),
             probabilities={"calendar": 0.9, "claim-window": 0.1},
             router=AdapterRef("router", "sha256:router"),
+            stack=request.stack,
             timings={"route": 12.0},
         )
 

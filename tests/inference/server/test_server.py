@@ -28,7 +28,7 @@ from inference.server.host import Host
 TOKEN = "a-token"
 HEADERS = {"Authorization": f"Bearer {TOKEN}"}
 ROUTER = AdapterRef("router", "sha256:r")
-DECISION = Decision("a", AdapterRef("a", "sha256:a"), {"a": 0.75, "none": 0.25}, ROUTER, {"total": 1.5})
+DECISION = Decision("a", AdapterRef("a", "sha256:a"), {"a": 0.75, "none": 0.25}, ROUTER, "sha256:s", {"total": 1.5})
 CALL = {"name": "x", "arguments": {"y": [1, None, "é"]}}
 RESULT = StackedResult(DECISION, "é <tool_call>", CALL, 3, "stop", {"total": 2.5})
 REQUEST = Request("sha256:s", b"\x00\xff", "words\n\u2028\x00", 7)

@@ -50,7 +50,7 @@ class ScriptedEngine:
     def infer(self, request: Request) -> StackedResult:
         _, _, routed, text, _ = SCRIPT[request.prompt]
         chances = {label: 0.8 if label == routed else 0.1 for label in LABELS}
-        decision = Decision(routed, EXPERTS.get(routed), chances, STACK.router)
+        decision = Decision(routed, EXPERTS.get(routed), chances, STACK.router, STACK.digest)
         return StackedResult(decision, text, None, 1, "stop", {})
 
     def generate_many(self, adapter: AdapterRef, requests: Sequence[Request]) -> list[str]:
@@ -188,7 +188,7 @@ def test_a_stack_and_an_expert_are_evaluated(
     alone = evaluate.run(Spec(data=expert_data, expert=expert.out, **common), RecordingJob(tmp_path / "alone"))
     assert alone["headline"]["metric"] == "exact"
     assert alone["answers"]["valid"]["n"] == 12
-    with pytest.raises(InputError, match="is for a router, the subject is a expert"):
+    with pytest.raises(InputError, match="has router samples, the subject is of kind expert"):
         evaluate.run(Spec(data=prepared_folder, expert=expert.out), RecordingJob(tmp_path / "wrong"))
 
 

@@ -85,6 +85,8 @@ def sample_record(outcome: Outcome) -> dict[str, Any]:
     if outcome.routed is not None:
         label = outcome.sample.label
         record |= {"label": label, "routed": outcome.routed, "correct": outcome.routed == label}
+    if outcome.probabilities is not None and outcome.routed is not None:
+        record["probability"] = round(outcome.probabilities[outcome.routed], 6)
     for name, answer in (("end_to_end", outcome.end_to_end), ("expert", outcome.expert)):
         if answer is not None:
             record[name] = {"valid": answer.valid, "exact": answer.exact}
