@@ -81,7 +81,7 @@ def run(spec: Spec, job: Job) -> dict[str, Any]:
 
     questions = read_questions(spec.data, spec.split, spec.max_samples)
     if (questions.kind == "expert") != (spec.kind == "expert"):
-        raise InputError(f"data: {str(spec.data)!r} is for a {questions.kind}, the subject is a {spec.kind}.")
+        raise InputError(f"data: {str(spec.data)!r} has {questions.kind} samples, the subject is of kind {spec.kind}.")
     report, outcomes = _examine(spec, questions, job)
     text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
     (job.out / "report.json").write_text(text, encoding="utf-8")
@@ -134,8 +134,11 @@ def _examine(spec: Spec, questions: Questions, job: Job) -> tuple[dict[str, Any]
         "kind": spec.kind,
         "note": spec.note,
         "data": {"dataset": questions.dataset, "split": spec.split, "n": len(outcomes)},
-        "subject": {"base": engine.base, spec.kind: subject.digest}
-        | {"experts": {expert.name: expert.digest for expert in experts}},
+        "subject": {
+            "base": engine.base,
+            "expert" if spec.kind == "expert" else "router": subject.digest,
+            "experts": {expert.name: expert.digest for expert in experts},
+        },
     }
     every_label = tuple(dict.fromkeys((*labels, *questions.labels)))
     return about | report(spec.kind, outcomes, every_label) | {"latency_ms": latency_figures(latency)}, outcomes

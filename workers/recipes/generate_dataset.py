@@ -25,7 +25,7 @@ from workers.recipes.duplicates import BITS, DEFAULT_DISTANCE, near_pairs
 from workers.recipes.job import Job, RecipeSpec
 from workers.recipes.splits import Split, SplitSource
 
-SYSTEM = "You are a routing classifier. Look at the screenshot and answer with the name of one adapter."
+SYSTEM = "You are a routing classifier. Answer with the adapter's name."
 HUMAN = f"{IMAGE_TAG}\nWhich adapter should handle this?"
 
 
@@ -72,6 +72,8 @@ class Spec(RecipeSpec):
             raise ValueError(f"label {self.none_label!r} is kept for the negative sources")
         if len({source.path.resolve() for source in self.sources}) < len(self.sources):
             raise ValueError("a source is listed twice")
+        if self.samples_per_class < sum(fraction > 0 for fraction in self.split.model_dump().values()):
+            raise ValueError("samples_per_class is less than one sample for each split")
         if len(self.labels) < 2:
             raise ValueError("at least two classes are needed to route between")
         return self

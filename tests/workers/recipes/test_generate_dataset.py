@@ -178,6 +178,7 @@ def test_a_wrong_row_names_source_file_and_line(tmp_path: Path, sources: list[di
     [
         {"sources": []},
         {"samples_per_class": 0},
+        {"samples_per_class": 2},
         {"human": "no image"},
         {"human": "<image><image>"},
         {"human": "<image>{prompt}{prompt}"},

@@ -117,6 +117,16 @@ def test_a_broken_newest_checkpoint_is_passed_over(
     assert weights(job) == weights(uninterrupted)
 
 
+def test_a_training_killed_after_its_last_step_only_writes_its_result(
+    prepared_folder: Path, uninterrupted: RecordingJob, tmp_path: Path
+) -> None:
+    job = RecordingJob(tmp_path)
+    job.work = uninterrupted.work
+    summary = train.run(Spec(data=prepared_folder, **SHORT), job)
+    assert summary["resumed_from"] == "checkpoint-9"
+    assert weights(job) == weights(uninterrupted)
+
+
 def test_only_sealed_checkpoints_count(tmp_path: Path) -> None:
     assert newest_whole(tmp_path / "none") is None
     for step in (5, 10, 100):
