@@ -9,7 +9,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -127,41 +127,49 @@ def advance_bar(bar: Any, done: int, total: int) -> None:
     bar.update(done - bar.n)
 
 
+def finish(runs: Sequence[Any]) -> None:
+    """Watch the runs side by side; RuntimeError names the first that did not succeed."""
+    from workers.management.watch import watch
+    from workers.states import Status
+
+    for run in runs:
+        if run.is_over:
+            print(f"  {run.name}: reused")
+    watch(runs)
+    failed = [run for run in runs if run.status != Status.SUCCEEDED]
+    if failed:
+        first = min(failed, key=lambda run: run.finished_at)
+        raise RuntimeError(f"Run {first.name!r} {first.status}: {first.error}")
+
+
 def train_everything() -> tuple[list[Any], Any]:
-    """Launch every pipeline, watch them side by side; the experts' and the router's train runs."""
-    from controlplane.watch import watch
+    """Launch every pipeline and see all to their end; the experts' and the router's train runs."""
     from workers.services import launch_expert_pipeline, launch_router_pipeline
 
     pipelines = [launch_expert_pipeline(name, name=f"demo-{name}") for name in EXPERTS]
     pipelines.append(launch_router_pipeline("demo-router", adapters=EXPERTS, samples_per_class=200))
-    watch([run for pipeline in pipelines for run in pipeline.steps])
     runs = {run.name: run for pipeline in pipelines for run in pipeline.steps}
+    finish(list(runs.values()))
     return [runs[f"demo-{name}-train"] for name in EXPERTS], runs["demo-router-train"]
 
 
 def evaluate_on_unseen(train_run: str) -> Any:
     """Evaluate the router and its experts together on screens of another seed."""
-    from controlplane.watch import watch
-    from workers.services import launch, wait
+    from workers.services import launch
 
     name = "demo-unseen"
-    for run in (
-        launch(
-            "generate_dataset",
-            {
-                "adapters": EXPERTS,
-                "sources": {kind: f"{kind}-unseen" for kind in EXPERTS},
-                "samples_per_class": UNSEEN_PER_CLASS,
-                "split": (0, 0, 1),
-            },
-            name=name,
-        ),
-    ):
-        watch([run])
-    watch([launch("preprocess", {"dataset": name}, name=f"{name}-preprocess")])
-    run = launch("evaluate", {"run": train_run, "dataset": name, "stack": True, "note": NOTE}, name=f"{name}-evaluate")
-    watch([run])
-    return wait(run).evaluation
+    drawn = {
+        "adapters": EXPERTS,
+        "sources": {kind: f"{kind}-unseen" for kind in EXPERTS},
+        "samples_per_class": UNSEEN_PER_CLASS,
+        "split": (0, 0, 1),
+    }
+    finish([launch("generate_dataset", drawn, name=name)])
+    finish([launch("preprocess", {"dataset": name}, name=f"{name}-preprocess")])
+    subject = {"run": train_run, "dataset": name, "stack": True, "note": NOTE}
+    run = launch("evaluate", subject, name=f"{name}-evaluate")
+    finish([run])
+    return run.evaluation
 
 
 NOTE = (
