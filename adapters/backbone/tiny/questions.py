@@ -44,7 +44,7 @@ def _turns(facts: Facts, rng: Random, calling: bool) -> list[Turn]:
         prompt = rng.choice(("Which number is marked?", "Read the marked number.", "Take the marked number."))
         turns.append(_turn(prompt, "report_value", "value", int(facts.marked), calling))
     if facts.boxed is not None:
-        prompt = rng.choice(("Read the number in the boxes.", "Which number is in the boxes?", "Take the boxed number."))
+        prompt = rng.choice(("Read the boxed number.", "Which number is boxed?", "Take the boxed number."))
         turns.append(_turn(prompt, "report_text", "text", facts.boxed, calling))
     for name, position in (("row", facts.row), ("column", facts.column)):
         if position is not None and (name == "row" or rng.random() < 0.4):

@@ -66,22 +66,22 @@ def test_every_row_is_a_whole_conversation_about_its_own_image(kind: str, tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("kind", "tool", "argument", "values"),
+    ("kind", "tool", "arguments"),
     [
-        ("calendar", "click_day", "day", range(1, 32)),
-        ("claim-window", "copy_claim", "number", range(10000, 100000)),
-        ("provider-select", "choose_provider", "row", range(1, 7)),
+        ("calendar", "click_day", {"week": range(1, 7), "weekday": range(1, 8)}),
+        ("claim-window", "copy_claim", {"number": range(10000)}),
+        ("provider-select", "choose_provider", {"row": range(1, 7)}),
     ],
 )
-def test_an_experts_answer_is_one_tool_call(kind: str, tool: str, argument: str, values: range) -> None:
+def test_an_experts_answer_is_one_tool_call(kind: str, tool: str, arguments: dict[str, range]) -> None:
     answers = [example.answer for example in examples(kind, 40, seed=2)]
     for answer in answers:
         opening, call, closing = answer.split("\n")
         assert (opening, closing) == ("<tool_call>", "</tool_call>")
         parsed = json.loads(call)
         assert parsed["name"] == tool
-        assert list(parsed["arguments"]) == [argument]
-        assert int(parsed["arguments"][argument]) in values
+        assert list(parsed["arguments"]) == list(arguments)
+        assert all(int(parsed["arguments"][name]) in values for name, values in arguments.items())
     assert len(set(answers)) > 3
 
 
