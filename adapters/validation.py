@@ -139,7 +139,8 @@ def _check_config(settings: dict[str, Any]) -> tuple[int, float, bool]:
 
     if settings.get("peft_type") != "LORA":
         raise wrong("peft_type", "must be LORA")
-    rank, alpha, rslora = settings.get("r"), settings.get("lora_alpha"), settings.get("use_rslora", False)
+    rank, rslora = settings.get("r"), settings.get("use_rslora", False)
+    alpha: Any = settings.get("lora_alpha")
     if type(rank) is not int or not 1 <= rank <= MAX_RANK:
         raise wrong("r", f"must be a whole number from 1 to {MAX_RANK}")
     if type(alpha) not in (int, float) or not 0 < alpha < 1e6 or not math.isfinite(alpha):

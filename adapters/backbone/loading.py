@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from transformers import AutoConfig, AutoTokenizer, Qwen3VLForConditionalGeneration
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
@@ -64,4 +65,5 @@ def load_model(spec: BaseSpec) -> Qwen3VLForConditionalGeneration:
         if isinstance(error, BaseError):
             raise
         raise BaseError(f"Base model {spec.path!r} cannot be loaded: {error}") from error
-    return model.to(device).eval().requires_grad_(False)
+    loaded: Qwen3VLForConditionalGeneration = nn.Module.to(model, device).eval().requires_grad_(False)
+    return loaded

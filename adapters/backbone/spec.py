@@ -53,9 +53,7 @@ def fingerprint(spec: BaseSpec) -> str:
 
 
 def _folder_fingerprint(folder: Path) -> str:
-    files = sorted(
-        path for path in folder.iterdir() if path.suffix in {".json", ".safetensors", ".jinja", ".txt"}
-    )
+    files = sorted(path for path in folder.iterdir() if path.suffix in {".json", ".safetensors", ".jinja", ".txt"})
     if not (folder / "config.json").is_file():
         raise BaseError(f"Base model folder {folder} has no config.json.")
     total = hashlib.sha256()

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -32,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _advance(bar: tqdm[None], done: int, count: int) -> None:
+def _advance(bar: tqdm[Any], done: int, count: int) -> None:
     bar.update(done - bar.n)
 
 

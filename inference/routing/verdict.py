@@ -41,8 +41,8 @@ def mcnemar(wins: int, losses: int) -> float:
     McNemar, Psychometrika 12 (1947) 153-157, with the binomial distribution in place of its approximation.
     """
     discordant = wins + losses
-    tail = sum(comb(discordant, k) for k in range(min(wins, losses) + 1)) / 2**discordant
-    return min(1.0, 2 * tail)
+    ways = sum(comb(discordant, k) for k in range(min(wins, losses) + 1))
+    return min(1.0, 2 * ways / (1 << discordant))
 
 
 def compare(champion: Mapping[str, bool], challenger: Mapping[str, bool], alpha: float = ALPHA) -> Verdict:

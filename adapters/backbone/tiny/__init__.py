@@ -1,1 +1,1 @@
-"""The tiny base: Qwen3-VL's own classes in small, and the script that builds it from nothing."""
+"""The tiny base: Qwen3-VL's own classes in small, and how it is built from nothing."""

@@ -1,29 +1,123 @@
-"""Full-weight pretraining: first the vision tower learns to read glyphs, then the whole model to answer."""
+"""Full-weight pretraining: first the vision tower learns to read, then the whole model to answer."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from random import Random
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
-from transformers import PreTrainedTokenizerFast, Qwen3VLForConditionalGeneration
-from transformers.models.qwen3_vl.modeling_qwen3_vl import BaseModelOutputWithDeepstackFeatures, Qwen3VLVisionModel
+from transformers import Qwen3VLForConditionalGeneration
 
-from .batches import IGNORED, Screens, collate, patches
-from .config import PATCH, SIDE, TOKENS
-from .labels import ACROSS, ReadingHead, patch_labels
-from .questions import Conversation, converse
+from adapters.backbone.processor import ScreenshotProcessor
 
-READING_BATCH = 16
-READING_RATE = 2e-3
-ANSWERING_BATCH = 32
-ANSWERING_RATE = 2.5e-3
-WARMUP = 40
+from .config import MERGED, PATCH, SIDE
+from .heads import Heads
+from .questions import KINDS, SYSTEMS, Question, ask
+
+IGNORED = -100
+RATE, WARMUP = 2.5e-3, 40
+SEEING, ANSWERING = (3, 2, 9, 1), (5, 3, 6, 2)
+"""How often grids, lists, forms and others come: reading digits is the hardest to learn."""
+
+
+def learn_to_see(
+    model: Qwen3VLForConditionalGeneration, heads: Heads, processor: ScreenshotProcessor, steps: int, rng: Random
+) -> None:
+    """Train the vision tower alone, in place, on batches of 16 screens."""
+    vision, batch = model.model.visual, 16
+    with torch.no_grad():
+        vision.pos_embed.weight.copy_(0.5 * position_embeddings(SIDE // PATCH, vision.config.hidden_size))
+    vision.train()
+    optimizer = _optimizer([vision, heads])
+    for step in (bar := tqdm(range(steps), desc="learning to see", mininterval=1)):
+        questions = [ask(rng, SEEING) for _ in range(batch)]
+        images = processor.image_processor([question.screen.image for question in questions], return_tensors="pt")
+        features = vision(images["pixel_values"], grid_thw=images["image_grid_thw"]).pooler_output
+        loss, right = heads(features.view(batch, MERGED, -1), questions)
+        _update(optimizer, loss, step, steps)
+        bar.set_postfix(loss=f"{loss.item():.3f}", digits_right=f"{right.item():.2f}")
+
+
+def learn_to_answer(
+    model: Qwen3VLForConditionalGeneration, heads: Heads, processor: ScreenshotProcessor, steps: int, rng: Random
+) -> None:
+    """Train all weights, in place, on batches of 32 questions, while the vision tower goes on reading."""
+    batch = 32
+    seen: list[Tensor] = []
+    hook = model.model.visual.register_forward_hook(lambda _module, _inputs, out: seen.append(out.pooler_output))
+    model.train()
+    optimizer = _optimizer([model, heads])
+    for step in (bar := tqdm(range(steps), desc="learning to answer", mininterval=1)):
+        questions = [ask(rng, ANSWERING) for _ in range(batch)]
+        inputs = collate(questions, processor, rng)
+        labels = inputs.pop("labels")[:, 1:]
+        logits = model(**inputs, use_cache=False).logits[:, :-1]
+        # Summed over an answer's tokens: the few that are read are not diluted by the many that never change.
+        answering = functional.cross_entropy(
+            logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="sum"
+        )
+        seeing, right = heads(seen.pop().view(batch, MERGED, -1), questions)
+        _update(optimizer, answering / batch + seeing, step, steps)
+        bar.set_postfix(loss=f"{answering.item() / batch:.3f}", digits_right=f"{right.item():.2f}")
+    hook.remove()
+    model.eval()
+
+
+@torch.no_grad()
+def held_out(
+    model: Qwen3VLForConditionalGeneration, processor: ScreenshotProcessor, count: int, rng: Random
+) -> dict[str, tuple[int, int]]:
+    """(answers right to the letter, questions) for each kind of screen.
+
+    All tokens are predicted in one pass behind the true answer's beginning, which comes to the same as greedy
+    decoding: the first wrong token makes both wrong.
+    """
+    tally = dict.fromkeys(KINDS, (0, 0))
+    for start in range(0, count, 50):
+        questions = [ask(rng, ANSWERING) for _ in range(min(50, count - start))]
+        inputs = collate(questions, processor, rng)
+        labels = inputs.pop("labels")[:, 1:]
+        predicted = model(**inputs).logits[:, :-1].argmax(-1)
+        right = ((predicted == labels) | (labels == IGNORED)).all(1).tolist()
+        for question, good in zip(questions, right, strict=True):
+            before = tally[KINDS[question.kind]]
+            tally[KINDS[question.kind]] = (before[0] + good, before[1] + 1)
+    return tally
+
+
+def collate(questions: list[Question], processor: ScreenshotProcessor, rng: Random) -> dict[str, Tensor]:
+    """Model inputs, padded on the right, and `labels` that are IGNORED everywhere but on the answers."""
+    tokenizer = processor.tokenizer
+    images = processor.image_processor([question.screen.image for question in questions], return_tensors="pt")
+    rows = []
+    for question in questions:
+        system = rng.choice(SYSTEMS)
+        text = f"\n{question.prompt}" if rng.random() < 0.7 else question.prompt
+        user = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": text}]}
+        messages = [{"role": "system", "content": system}, user] if system else [user]
+        prompt = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        prompt = prompt.replace("<|image_pad|>", "<|image_pad|>" * MERGED)
+        rows.append((tokenizer(prompt).input_ids, tokenizer(question.answer + "<|im_end|>\n").input_ids))
+    longest = max(len(prompt) + len(answer) for prompt, answer in rows)
+    ids = torch.full((len(rows), longest), tokenizer.pad_token_id)
+    labels = torch.full((len(rows), longest), IGNORED)
+    mask = torch.zeros((len(rows), longest), dtype=torch.long)
+    for index, (prompt, answer) in enumerate(rows):
+        end = len(prompt) + len(answer)
+        ids[index, :end] = torch.tensor(prompt + answer)
+        labels[index, len(prompt) : end] = torch.tensor(answer)
+        mask[index, :end] = 1
+    return {
+        "input_ids": ids,
+        "labels": labels,
+        "attention_mask": mask,
+        "mm_token_type_ids": (ids == tokenizer.convert_tokens_to_ids("<|image_pad|>")).long(),
+        "pixel_values": images["pixel_values"],
+        "image_grid_thw": images["image_grid_thw"],
+    }
 
 
 def position_embeddings(side: int, width: int) -> Tensor:
@@ -34,197 +128,18 @@ def position_embeddings(side: int, width: int) -> Tensor:
     return torch.cat([axis.repeat_interleave(side, 0), axis.repeat(side, 1)], dim=1)
 
 
-_SUBJECTS = {
-    "screen": "kind",
-    "column": "marked column",
-    "beside": "labelled number",
-    "box": "boxed number",
-    "number is marked": "marked number",
-    "marked number": "marked number",
-    "How many": "count of rows",
-    "in row": "number in a row",
-    "row": "marked row",
-}
-"""What a question is about, by the first of these words in it."""
-
-
-@dataclass(frozen=True)
-class Views:
-    """What the vision tower sees: `embeds` (N, tokens, hidden) and one such per deepstack layer."""
-
-    embeds: Tensor
-    deepstack: tuple[Tensor, ...]
-
-    def of(self, chosen: Sequence[int] | slice) -> dict[str, BaseModelOutputWithDeepstackFeatures]:
-        """`mm_encoder_outputs` of the model's forward for the chosen screens."""
-        output = BaseModelOutputWithDeepstackFeatures(
-            # Lists of tensors, as `get_image_features` gives them.
-            pooler_output=tuple(self.embeds[chosen]),  # type: ignore[arg-type]
-            deepstack_features=[tuple(layer[chosen]) for layer in self.deepstack],  # type: ignore[misc]
-        )
-        return {"image": output}
-
-
-def whiten(vision: Qwen3VLVisionModel, pixels: Tensor) -> None:
-    """Set the patch embedding to the whitened principal components of the patches of `pixels`.
-
-    Neighbouring pixels are nearly equal, so that a random projection mostly measures brightness; from there the
-    tower takes thousands of steps to see strokes.
-    """
-    values = patches(pixels)
-    values = values[values.std(1) > 0.1].double()
-    mean = values.mean(0)
-    variances, directions = torch.linalg.eigh((values - mean).T @ (values - mean) / len(values))
-    width = vision.config.hidden_size
-    kernel = (directions[:, -width:] / (variances[-width:] + 1e-3 * variances[-1]).sqrt()).T
-    with torch.no_grad():
-        vision.patch_embed.proj.weight.copy_(kernel.view_as(vision.patch_embed.proj.weight))
-        vision.patch_embed.proj.bias.copy_(-kernel @ mean)
-        vision.pos_embed.weight.copy_(position_embeddings(SIDE // PATCH, width))
-
-
-def learn_to_read(vision: Qwen3VLVisionModel, screens: Screens, steps: int, seed: int) -> None:
-    """Train the vision tower in place until every glyph can be read off its patches and its visual tokens."""
-    whiten(vision, screens.pixels[:256])
-    config = vision.config
-    heads = nn.ModuleList([ReadingHead(config.hidden_size, ACROSS // 2), ReadingHead(config.out_hidden_size, 8)])
-    # A convolution whose stride is its kernel is a product of matrices, and that is faster on a CPU.
-    kernel = vision.patch_embed.proj
-    vision.patch_embed.forward = lambda patch: functional.linear(patch, kernel.weight.flatten(1), kernel.bias)
-    vision.train()
-    optimizer = _optimizer([vision, heads], READING_RATE)
-    batches = _batches(len(screens), READING_BATCH, Random(f"reading/{seed}"))
-    for step in (bar := tqdm(range(steps), desc="learning to read", mininterval=2)):
-        _set_rate(optimizer, READING_RATE, step, steps)
-        chosen = next(batches)
-        seen = vision(patches(screens.pixels[chosen]), grid_thw=_grids(READING_BATCH))
-        labels = screens.labels[chosen]
-        by_patch, *_ = heads[0](seen.last_hidden_state, patch_labels(labels))
-        by_token, right, right_marked = heads[1](seen.pooler_output, labels)
-        _update(optimizer, by_patch + by_token)
-        bar.set_postfix(loss=f"{by_token:.3f}", read=f"{right:.3f}", marked=f"{right_marked:.3f}")
-    del vision.patch_embed.forward
-    vision.eval().requires_grad_(False)
-
-
-@torch.no_grad()
-def look(vision: Qwen3VLVisionModel, screens: Screens) -> Views:
-    """What the finished vision tower sees in all screens."""
-    embeds: list[Tensor] = []
-    layers: list[tuple[Tensor, ...]] = []
-    for start in tqdm(range(0, len(screens), 64), desc="looking", mininterval=2):
-        pixels = screens.pixels[start : start + 64]
-        seen = vision(patches(pixels), grid_thw=_grids(len(pixels)))
-        embeds.append(seen.pooler_output.view(len(pixels), TOKENS**2, -1))
-        layers.append(tuple(layer.view(len(pixels), TOKENS**2, -1) for layer in seen.deepstack_features))
-    return Views(torch.cat(embeds), tuple(torch.cat(layer) for layer in zip(*layers, strict=True)))
-
-
-def learn_to_answer(
-    model: Qwen3VLForConditionalGeneration,
-    tokenizer: PreTrainedTokenizerFast,
-    screens: Screens,
-    views: Views,
-    steps: int,
-    seed: int,
-) -> None:
-    """Train the language model in place to answer questions about what the vision tower sees."""
-    rng = Random(f"questions/{seed}")
-    model.model.language_model.train()
-    optimizer = _optimizer([model.model.language_model], ANSWERING_RATE)
-    batches = _batches(len(screens), ANSWERING_BATCH, Random(f"answering/{seed}"))
-    for step in (bar := tqdm(range(steps), desc="learning to answer", mininterval=2)):
-        _set_rate(optimizer, ANSWERING_RATE, step, steps)
-        chosen = next(batches)
-        conversations = [converse(screens.facts[index], rng) for index in chosen]
-        logits, labels = _answers(model, tokenizer, conversations, views.of(chosen))
-        # Summed over an answer's tokens: the few that must be read aren't diluted by the many that are the same.
-        loss = functional.cross_entropy(logits, labels[labels != IGNORED], reduction="sum")
-        loss = loss / sum(len(conversation.turns) for conversation in conversations)
-        _update(optimizer, loss)
-        bar.set_postfix(loss=f"{loss:.3f}")
-    model.eval()
-
-
-@torch.no_grad()
-def held_out(
-    model: Qwen3VLForConditionalGeneration,
-    tokenizer: PreTrainedTokenizerFast,
-    screens: Screens,
-    seed: int,
-) -> dict[str, tuple[int, int]]:
-    """(right, asked) by kind of question on `screens`, one question each; right means every token of the answer.
-
-    All tokens are predicted in one forward pass behind the true answer's beginning, which comes to the same as
-    greedy decoding: the first wrong token makes both wrong.
-    """
-    rng = Random(f"held-out/{seed}")
-    views = look(model.model.visual, screens)
-    tally: dict[str, tuple[int, int]] = {}
-    for start in range(0, len(screens), ANSWERING_BATCH):
-        some = slice(start, start + ANSWERING_BATCH)
-        facts = screens.facts[some]
-        conversations = [converse(fact, rng, most=1) for fact in facts]
-        logits, labels = _answers(model, tokenizer, conversations, views.of(some))
-        wrong = torch.zeros_like(labels, dtype=torch.bool)
-        wrong[labels != IGNORED] = logits.argmax(-1) != labels[labels != IGNORED]
-        for fact, conversation, bad in zip(facts, conversations, wrong.any(1).tolist(), strict=True):
-            name = f"{fact.kind}: {_subject(conversation.turns[0].question)}"
-            right, asked = tally.get(name, (0, 0))
-            tally[name] = (right + (not bad), asked + 1)
-    return tally
-
-
-def _answers(
-    model: Qwen3VLForConditionalGeneration,
-    tokenizer: PreTrainedTokenizerFast,
-    conversations: Sequence[Conversation],
-    seen: dict[str, BaseModelOutputWithDeepstackFeatures],
-) -> tuple[Tensor, Tensor]:
-    """Logits where an answer's tokens are predicted, (answer tokens, vocabulary), and all labels, (N, L - 1)."""
-    inputs = collate(tokenizer, conversations)
-    labels = inputs.pop("labels")[:, 1:]
-    hidden = model.model(
-        **inputs, mm_encoder_outputs=seen, image_grid_thw=_grids(len(conversations)), use_cache=False
-    ).last_hidden_state[:, :-1]
-    return model.lm_head(hidden[labels != IGNORED]), labels
-
-
-def _subject(question: str) -> str:
-    for words, subject in _SUBJECTS.items():
-        if words in question:
-            return subject
-    return question
-
-
-def _batches(count: int, size: int, rng: Random) -> Iterator[list[int]]:
-    """Batches of indices, every index once before any comes again."""
-    while True:
-        order = list(range(count))
-        rng.shuffle(order)
-        for start in range(0, count - size + 1, size):
-            yield order[start : start + size]
-
-
-def _grids(count: int) -> Tensor:
-    return torch.tensor([[1, SIDE // PATCH, SIDE // PATCH]]).expand(count, 3)
-
-
-def _optimizer(modules: list[nn.Module], rate: float) -> torch.optim.AdamW:
+def _optimizer(modules: list[nn.Module]) -> torch.optim.AdamW:
     parameters = [parameter for module in modules for parameter in module.parameters()]
     matrices = [parameter for parameter in parameters if parameter.ndim >= 2]
     vectors = [parameter for parameter in parameters if parameter.ndim < 2]
     groups = [{"params": matrices, "weight_decay": 0.02}, {"params": vectors, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98))
+    return torch.optim.AdamW(groups, lr=RATE, betas=(0.9, 0.98))
 
 
-def _set_rate(optimizer: torch.optim.Optimizer, peak: float, step: int, steps: int) -> None:
-    """Linear warm-up to `peak`, then a cosine down to a fiftieth of it."""
+def _update(optimizer: torch.optim.Optimizer, loss: Tensor, step: int, steps: int) -> None:
+    """One step at a rate that warms up linearly and falls as a cosine to a fiftieth."""
     for group in optimizer.param_groups:
-        group["lr"] = peak * min(1.0, (step + 1) / WARMUP) * (0.51 + 0.49 * math.cos(math.pi * step / steps))
-
-
-def _update(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+        group["lr"] = RATE * min(1.0, (step + 1) / WARMUP) * (0.51 + 0.49 * math.cos(math.pi * step / steps))
     loss.backward()
     nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], 1.0)
     optimizer.step()

@@ -1,4 +1,4 @@
-"""Generic questions about drawn screens. No adapter's name and no expert's tool occurs in them."""
+"""Generic questions about drawn screens, for pretraining. They name no adapter and no expert's tool."""
 
 from __future__ import annotations
 
@@ -6,61 +6,137 @@ import json
 from dataclasses import dataclass
 from random import Random
 
-from .screens import Facts
+from datasets_app.samples import calendar, other, provider_select
+from datasets_app.samples.claim_window import digit_boxes
+from datasets_app.samples.screen import SIZE, WORDS, Box, Color, Screen, font
 
-PLAIN = ("You are a helpful assistant.", "You look at a screen. Answer briefly.", "Read the screen.")
-CALLING = ("Answer with one tool call.", "You use a screen. Answer with one tool call.", "Call a tool.")
+SYSTEMS = (None, "You are a helpful assistant.", "You look at a screen. Answer briefly.", "Answer with one tool call.")
+KINDS = ("grid", "fields", "rows", "something else")
+LABELS = ("Policy", "Amount", "Order", "Total", "Phone", "Number", "Account", "Ticket", "Invoice")
+VERBS = ("press", "open", "send", "store", "move", "read", "set", "take", "find", "mark")
+NOUNS = ("key", "item", "value", "place", "page", "text", "line", "part", "code", "tab")
+SLOT_WIDTH, SLOT_HEIGHT = 8, 16
+SLOTS = (SIZE // SLOT_HEIGHT, SIZE // SLOT_WIDTH)
+"""Rows and columns of the grid on which the vision tower learns to read: at most one digit's middle lies in a slot."""
+
+
+class Recorder(Screen):
+    """A screen that keeps what stands where, for the auxiliary heads."""
+
+    def __init__(self, rng: Random) -> None:
+        super().__init__(rng)
+        self.digits = [[0] * SLOTS[1] for _ in range(SLOTS[0])]  # 0: none, 1 to 10: the digit plus one
+        self.marked = [[0] * SLOTS[1] for _ in range(SLOTS[0])]
+
+    def text(self, x: float, middle: float, text: str, size: int, fill: Color | None = None) -> float:
+        for index, character in enumerate(text):
+            if character.isdigit() and size >= 19:
+                start, end = font(size).getlength(text[:index]), font(size).getlength(text[: index + 1])
+                row, column = int(middle) // SLOT_HEIGHT, int(x + (start + end) / 2) // SLOT_WIDTH
+                if row < SLOTS[0] and column < SLOTS[1]:
+                    self.digits[row][column] = int(character) + 1
+        return super().text(x, middle, text, size, fill)
+
+    def selected(self, box: Box, radius: int = 2) -> None:
+        for row in range(SLOTS[0]):
+            for column in range(SLOTS[1]):
+                x, y = (column + 0.5) * SLOT_WIDTH, (row + 0.5) * SLOT_HEIGHT
+                if box[0] <= x <= box[2] and box[1] <= y <= box[3]:
+                    self.marked[row][column] = 1
+        super().selected(box, radius)
 
 
 @dataclass(frozen=True)
-class Turn:
-    """A question with its answer."""
+class Question:
+    """A screen, a question and its answer; `kind` indexes KINDS, `row` and `column` are what is marked, else 0."""
 
-    question: str
+    screen: Recorder
+    prompt: str
     answer: str
+    kind: int
+    row: int = 0
+    column: int = 0
 
 
-@dataclass(frozen=True)
-class Conversation:
-    """A system prompt, or none, and one or more turns about the same screen."""
-
-    system: str | None
-    turns: tuple[Turn, ...]
+def ask(rng: Random, weights: tuple[int, ...] = (5, 3, 6, 2)) -> Question:
+    """One random question; `weights` of grids, lists, forms and other screens."""
+    return rng.choices((_grid, _rows, _fields, _other), weights)[0](rng)
 
 
-def converse(facts: Facts, rng: Random, most: int = 3) -> Conversation:
-    """Up to `most` different questions about a screen, all answered in plain words or all by tool calls."""
-    calling = rng.random() < 0.5
-    turns = _turns(facts, rng, calling)
-    rng.shuffle(turns)
-    system = rng.choice(CALLING if calling else (*PLAIN, None))
-    return Conversation(system, tuple(turns[: rng.randint(1, most)]))
+def corpus(count: int, rng: Random) -> list[str]:
+    """The text that the tokenizer learns from: `count` questions with their answers, and the system turns."""
+    questions = [ask(rng) for _ in range(count)]
+    return [text for question in questions for text in (question.prompt, question.answer)] + 50 * [
+        system for system in SYSTEMS if system
+    ]
 
 
-def _turns(facts: Facts, rng: Random, calling: bool) -> list[Turn]:
-    kind = Turn(rng.choice(("What kind of screen is this?", "Name the screen.")), facts.kind)
-    turns = [kind] if rng.random() < 0.4 else []
-    if facts.marked is not None:
-        prompt = rng.choice(("Which number is marked?", "Read the marked number.", "Take the marked number."))
-        turns.append(_turn(prompt, "report_value", "value", int(facts.marked), calling))
-    if facts.boxed is not None:
-        prompt = rng.choice(("Read the boxed number.", "Which number is boxed?", "Take the boxed number."))
-        turns.append(_turn(prompt, "report_text", "text", facts.boxed, calling))
-    for name, position in (("row", facts.row), ("column", facts.column)):
-        if position is not None and (name == "row" or rng.random() < 0.4):
-            prompt = rng.choice((f"Which {name} is marked?", f"Find the marked {name}."))
-            turns.append(_turn(prompt, f"report_{name}", "index", position, calling))
-    if facts.rows is not None and rng.random() < 0.4:
-        turns.append(_turn("How many rows are there?", "count_rows", "rows", facts.rows, calling))
-    for index, (label, number) in enumerate(facts.numbers.items(), start=1):
-        where = f"beside {label}" if rng.random() < 0.7 else f"in row {index}"
-        prompt = rng.choice((f"Read the number {where}.", f"What is the number {where}?", f"Take the number {where}."))
-        turns.append(_turn(prompt, "report_text", "text", number, calling))
-    return turns or [kind]
+def _arguments(answer: str) -> list[int]:
+    """The arguments of a drawn example's call."""
+    return [int(value) for value in json.loads(answer.split("\n")[1])["arguments"].values()]
 
 
-def _turn(question: str, tool: str, argument: str, value: str | int, calling: bool) -> Turn:
-    if not calling:
-        return Turn(question, str(value))
-    call = json.dumps({"name": tool, "arguments": {argument: value}})
-    return Turn(question, f"<tool_call>\n{call}\n</tool_call>")
+def _phrase(rng: Random, wanted: dict[str, int | str]) -> tuple[str, str]:
+    """Ask for what is marked in plain words, or as a call whose syntax the question gives."""
+    what = " and ".join(wanted)
+    if rng.random() < 0.5:
+        prompt = rng.choice((f"Which {what}?", f"Say the {what}.", f"Read the {what}.", f"What is the {what}?"))
+        return prompt, " ".join(str(value) for value in wanted.values())
+    name = f"{rng.choice(VERBS)}_{rng.choice(NOUNS)}"
+    arguments = dict(zip(rng.sample(NOUNS, len(wanted)), wanted.values(), strict=True))
+    call = json.dumps({"name": name, "arguments": arguments})
+    return f"Call {name} with {' and '.join(arguments)}: the {what}.", f"<tool_call>\n{call}\n</tool_call>"
+
+
+def _kind(rng: Random, screen: Recorder, kind: int, row: int = 0, column: int = 0) -> Question:
+    prompt = rng.choice(("What kind of screen is this?", "Name the kind of screen."))
+    return Question(screen, prompt, KINDS[kind], kind, row, column)
+
+
+def _grid(rng: Random) -> Question:
+    screen = Recorder(rng)
+    row, column = _arguments(calendar.draw(screen).answer)
+    if rng.random() < 0.06:
+        return _kind(rng, screen, 0, row, column)
+    asked = rng.random()
+    if asked < 0.35:
+        return Question(screen, *_phrase(rng, {"row": row}), 0, row, column)
+    if asked < 0.65:
+        return Question(screen, *_phrase(rng, {"column": column}), 0, row, column)
+    return Question(screen, *_phrase(rng, {"row": row, "column": column}), 0, row, column)
+
+
+def _rows(rng: Random) -> Question:
+    screen = Recorder(rng)
+    (row,) = _arguments(provider_select.draw(screen).answer)
+    if rng.random() < 0.1:
+        return _kind(rng, screen, 2, row)
+    return Question(screen, *_phrase(rng, {"row": row}), 2, row)
+
+
+def _other(rng: Random) -> Question:
+    screen = Recorder(rng)
+    other.draw(screen)
+    return _kind(rng, screen, 3)
+
+
+def _fields(rng: Random) -> Question:
+    """A form with a code, a digit in each box."""
+    screen = Recorder(rng)
+    screen.title_bar(" ".join(rng.sample(WORDS, 2)))
+    lines = rng.sample(range(1, 5), rng.randint(2, 4))
+    count = rng.choice((2, 3, 4, 4, 4))
+    number = "".join(str(rng.randint(0, 9)) for _ in range(count))
+    digit_boxes(screen, number, lines[0], rng.randint(0, 6 - count))
+    for line in lines[1:]:
+        middle = line * 32 + rng.randint(12, 20)
+        screen.text(screen.left + rng.randint(6, 12), middle, rng.choice(LABELS), 12)
+        entry = rng.choice((rng.choice(WORDS), f"{rng.randint(100, 9999)}"))
+        screen.text(screen.left + rng.randint(70, 90), middle, entry, 12, screen.theme.muted)
+    if rng.random() < 0.6:
+        top = screen.bottom - 23
+        screen.button((screen.right - 64, top, screen.right - 8, top + 18), rng.choice(("Save", "Close", "Next")))
+    screen.pointer()
+    if rng.random() < 0.06:
+        return _kind(rng, screen, 1)
+    return Question(screen, *_phrase(rng, {"code": number}), 1)

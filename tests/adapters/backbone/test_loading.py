@@ -1,0 +1,60 @@
+"""Refusals of a base model that cannot be used."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from adapters.backbone.loading import load_model, load_processor, resolve_device
+from adapters.backbone.spec import TINY_BASE, BaseError, BaseSpec, fingerprint, pixel_budget
+
+
+def test_a_folder_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(BaseError, match="neither a folder nor a hub id"):
+        load_model(BaseSpec(path="/no/such/folder"))
+
+
+def test_a_hub_id_needs_a_pinned_revision() -> None:
+    with pytest.raises(BaseError, match="pin its revision"):
+        fingerprint(BaseSpec(path="Qwen/Qwen3-VL-8B-Instruct"))
+
+
+def test_a_hub_id_is_told_apart_by_its_revision() -> None:
+    first, second = (fingerprint(BaseSpec(path="Qwen/Qwen3-VL-8B-Instruct", revision=name * 40)) for name in "ab")
+    assert first != second
+
+
+def test_another_architecture_is_refused(tmp_path: Path) -> None:
+    config = json.loads((TINY_BASE / "config.json").read_text()) | {"architectures": ["LlamaForCausalLM"]}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(BaseError, match="LlamaForCausalLM"):
+        load_model(BaseSpec(path=str(tmp_path)))
+
+
+def test_a_folder_without_a_processor_is_refused(tmp_path: Path) -> None:
+    shutil.copy(TINY_BASE / "config.json", tmp_path)
+    with pytest.raises(BaseError):
+        load_processor(BaseSpec(path=str(tmp_path)))
+    with pytest.raises(BaseError, match="pixel budget"):
+        pixel_budget(BaseSpec(path=str(tmp_path)))
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:99"])
+def test_a_device_that_is_not_there_is_refused(device: str) -> None:
+    with pytest.raises(BaseError, match=device):
+        resolve_device(device)
+
+
+def test_an_unknown_dtype_is_refused() -> None:
+    with pytest.raises(BaseError, match="float8"):
+        load_model(BaseSpec(dtype="float8"))
+
+
+def test_the_fingerprint_follows_the_content_and_not_the_place(tmp_path: Path) -> None:
+    copy = shutil.copytree(TINY_BASE, tmp_path / "copy")
+    assert fingerprint(BaseSpec(path=str(copy))) == fingerprint(BaseSpec())
+    (copy / "config.json").write_text((copy / "config.json").read_text() + "\n")
+    assert fingerprint(BaseSpec(path=str(copy))) != fingerprint(BaseSpec())
