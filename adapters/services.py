@@ -99,7 +99,9 @@ def add_version(adapter: Adapter, directory: str | Path, *, card: AdapterCard | 
     raise RuntimeError(f"No version number of adapter {adapter.name} could be taken.")
 
 
-def _record_version(adapter: Adapter, digest: str, size: int, card: AdapterCard, facts: dict[str, Any]) -> AdapterVersion:
+def _record_version(
+    adapter: Adapter, digest: str, size: int, card: AdapterCard, facts: dict[str, Any]
+) -> AdapterVersion:
     existing = AdapterVersion.objects.filter(adapter=adapter, digest=digest).first()
     if existing is None:
         last = AdapterVersion.objects.filter(adapter=adapter).aggregate(last=Max("number"))["last"] or 0
@@ -120,7 +122,10 @@ def default_card(adapter: Adapter) -> AdapterCard:
     spec = BaseSpec(path=adapter.base.path, revision=adapter.base.revision or None)
     low, high = pixel_budget(spec)
     return AdapterCard(
-        kind="router" if adapter.kind == Adapter.Kind.ROUTER else "expert", base=adapter.base.fingerprint, min_pixels=low, max_pixels=high
+        kind="router" if adapter.kind == Adapter.Kind.ROUTER else "expert",
+        base=adapter.base.fingerprint,
+        min_pixels=low,
+        max_pixels=high,
     )
 
 

@@ -52,8 +52,5 @@ def compare(champion: Mapping[str, bool], challenger: Mapping[str, bool], alpha:
     wins = sum(challenger[key] and not champion[key] for key in champion)
     losses = sum(champion[key] and not challenger[key] for key in champion)
     p = mcnemar(wins, losses)
-    if p > alpha:
-        outcome = Outcome.UNDECIDED
-    else:
-        outcome = Outcome.BETTER if wins > losses else Outcome.WORSE
-    return Verdict(outcome, wins, losses, len(champion), p)
+    outcome = Outcome.BETTER if wins > losses else Outcome.WORSE
+    return Verdict(outcome if p <= alpha else Outcome.UNDECIDED, wins, losses, len(champion), p)

@@ -21,12 +21,13 @@ import adapters.backbone  # noqa: F401 - sets how OpenMP waits, before torch is 
 from adapters.backbone.processor import ScreenshotProcessor
 
 from .config import image_processor, model_config
-from .heads import Heads
-from .pretrain import held_out, learn_to_answer, learn_to_see
+from .pretrain import held_out, learn_to_answer, learn_to_see, look
 from .questions import corpus
 from .tokenizer import CHAT_TEMPLATE, train_tokenizer
 
-SEEING_STEPS, ANSWERING_STEPS = 800, 450
+SEEING_STEPS, ANSWERING_STEPS = 800, 800
+SCENES = 4000
+"""Screens that the questions are about; each is looked at once, and asked about many times."""
 HELD_OUT = 500
 
 
@@ -59,9 +60,9 @@ def build(
     model = Qwen3VLForConditionalGeneration(model_config(tokenizer))
     model.generation_config.eos_token_id = [tokenizer.eos_token_id, tokenizer.pad_token_id]
     model.generation_config.pad_token_id = tokenizer.pad_token_id
-    heads, rng = Heads(), Random(f"questions/{seed}")
-    learn_to_see(model, heads, processor, seeing_steps, rng)
-    learn_to_answer(model, heads, processor, answering_steps, rng)
+    rng = Random(f"questions/{seed}")
+    learn_to_see(model, processor, seeing_steps, rng)
+    learn_to_answer(model, processor, *look(model, processor, SCENES, rng), answering_steps, rng)
     return model, processor
 
 

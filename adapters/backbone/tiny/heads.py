@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from .config import MERGED, PATCH, WIDTH
-from .questions import KINDS, SLOT_HEIGHT, SLOT_WIDTH, Question
+from .questions import KINDS, SLOT_HEIGHT, SLOT_WIDTH, Scene
 
 
 class Heads(nn.Module):
@@ -27,14 +27,14 @@ class Heads(nn.Module):
         self.digits = nn.Linear(width, 11)
         self.marked = nn.Linear(width, self.slots)
 
-    def forward(self, features: Tensor, questions: list[Question]) -> tuple[Tensor, Tensor]:
+    def forward(self, features: Tensor, scenes: list[Scene]) -> tuple[Tensor, Tensor]:
         """The loss and the share of digits read right; `features`: (batch, MERGED, width)."""
         pooled = features.amax(1)
-        kind = torch.tensor([question.kind for question in questions])
-        row = torch.tensor([question.row for question in questions])
-        column = torch.tensor([question.column for question in questions])
-        digits = by_token([question.screen.digits for question in questions]).amax(-1).flatten()
-        marked = by_token([question.screen.marked for question in questions]).float()
+        kind = torch.tensor([scene.kind for scene in scenes])
+        row = torch.tensor([scene.row for scene in scenes])
+        column = torch.tensor([scene.column for scene in scenes])
+        digits = by_token([scene.screen.digits for scene in scenes]).amax(-1).flatten()
+        marked = by_token([scene.screen.marked for scene in scenes]).float()
         weight = torch.ones(11)
         weight[0] = 0.1  # most tokens hold no digit
         logits = self.digits(features).view(-1, 11)

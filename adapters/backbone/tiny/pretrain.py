@@ -4,66 +4,82 @@ from __future__ import annotations
 
 import math
 from random import Random
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 from transformers import Qwen3VLForConditionalGeneration
+from transformers.models.qwen3_vl.modeling_qwen3_vl import BaseModelOutputWithDeepstackFeatures
 
 from adapters.backbone.processor import ScreenshotProcessor
 
-from .config import MERGED, PATCH, SIDE
+from .config import MERGED, PATCH, SIDE, WIDTH
 from .heads import Heads
-from .questions import KINDS, SYSTEMS, Question, ask
+from .questions import KINDS, SYSTEMS, Scene, ask, draw
 
 IGNORED = -100
 RATE, WARMUP = 2.5e-3, 40
-SEEING, ANSWERING = (3, 2, 9, 1), (5, 3, 6, 2)
-"""How often grids, lists, forms and others come: reading digits is the hardest to learn."""
+SEEING, ANSWERING = (3, 9, 2, 1), (5, 6, 3, 2)
+"""How often each kind of screen comes, in the order of KINDS: reading digits is the hardest to learn."""
 
 
 def learn_to_see(
-    model: Qwen3VLForConditionalGeneration, heads: Heads, processor: ScreenshotProcessor, steps: int, rng: Random
+    model: Qwen3VLForConditionalGeneration, processor: ScreenshotProcessor, steps: int, rng: Random
 ) -> None:
-    """Train the vision tower alone, in place, on batches of 16 screens."""
-    vision, batch = model.model.visual, 16
+    """Train the vision tower in place, on batches of 16 fresh screens."""
+    vision, heads, batch = model.model.visual, Heads(), 16
     with torch.no_grad():
         vision.pos_embed.weight.copy_(0.5 * position_embeddings(SIDE // PATCH, vision.config.hidden_size))
     vision.train()
     optimizer = _optimizer([vision, heads])
     for step in (bar := tqdm(range(steps), desc="learning to see", mininterval=1)):
-        questions = [ask(rng, SEEING) for _ in range(batch)]
-        images = processor.image_processor([question.screen.image for question in questions], return_tensors="pt")
-        features = vision(images["pixel_values"], grid_thw=images["image_grid_thw"]).pooler_output
-        loss, right = heads(features.view(batch, MERGED, -1), questions)
+        scenes = [draw(rng, SEEING) for _ in range(batch)]
+        features = vision(**_pixels(scenes, processor)).pooler_output
+        loss, right = heads(features.view(batch, MERGED, -1), scenes)
         _update(optimizer, loss, step, steps)
         bar.set_postfix(loss=f"{loss.item():.3f}", digits_right=f"{right.item():.2f}")
+    vision.eval()
+
+
+@torch.no_grad()
+def look(
+    model: Qwen3VLForConditionalGeneration, processor: ScreenshotProcessor, count: int, rng: Random
+) -> tuple[list[Scene], Tensor]:
+    """`count` scenes and what the vision tower sees: (1 + deepstack levels, count, MERGED, WIDTH)."""
+    scenes: list[Scene] = []
+    seen = []
+    for _ in tqdm(range(0, count, 50), desc="looking", mininterval=1):
+        more = [draw(rng, ANSWERING) for _ in range(50)]
+        out = model.model.visual(**_pixels(more, processor))
+        seen.append(torch.stack([out.pooler_output, *out.deepstack_features]).view(-1, 50, MERGED, WIDTH))
+        scenes += more
+    return scenes, torch.cat(seen, dim=1)
 
 
 def learn_to_answer(
-    model: Qwen3VLForConditionalGeneration, heads: Heads, processor: ScreenshotProcessor, steps: int, rng: Random
+    model: Qwen3VLForConditionalGeneration,
+    processor: ScreenshotProcessor,
+    scenes: list[Scene],
+    seen: Tensor,
+    steps: int,
+    rng: Random,
 ) -> None:
-    """Train all weights, in place, on batches of 32 questions, while the vision tower goes on reading."""
-    batch = 32
-    seen: list[Tensor] = []
-    hook = model.model.visual.register_forward_hook(lambda _module, _inputs, out: seen.append(out.pooler_output))
-    model.train()
-    optimizer = _optimizer([model, heads])
+    """Train the language layers in place, on batches of 32 questions about what was `seen`."""
+    language, batch = model.model.language_model, 32
+    language.train()
+    optimizer = _optimizer([language])
     for step in (bar := tqdm(range(steps), desc="learning to answer", mininterval=1)):
-        questions = [ask(rng, ANSWERING) for _ in range(batch)]
-        inputs = collate(questions, processor, rng)
+        chosen = rng.sample(range(len(scenes)), batch)
+        inputs = collate([ask(scenes[index], rng) for index in chosen], processor, rng)
         labels = inputs.pop("labels")[:, 1:]
-        logits = model(**inputs, use_cache=False).logits[:, :-1]
+        logits = model(**inputs, **_features(seen[:, chosen]), use_cache=False).logits[:, :-1]
         # Summed over an answer's tokens: the few that are read are not diluted by the many that never change.
-        answering = functional.cross_entropy(
-            logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="sum"
-        )
-        seeing, right = heads(seen.pop().view(batch, MERGED, -1), questions)
-        _update(optimizer, answering / batch + seeing, step, steps)
-        bar.set_postfix(loss=f"{answering.item() / batch:.3f}", digits_right=f"{right.item():.2f}")
-    hook.remove()
-    model.eval()
+        loss = functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="sum")
+        _update(optimizer, loss / batch, step, steps)
+        bar.set_postfix(loss=f"{loss.item() / batch:.3f}")
+    language.eval()
 
 
 @torch.no_grad()
@@ -76,31 +92,31 @@ def held_out(
     decoding: the first wrong token makes both wrong.
     """
     tally = dict.fromkeys(KINDS, (0, 0))
-    for start in range(0, count, 50):
-        questions = [ask(rng, ANSWERING) for _ in range(min(50, count - start))]
-        inputs = collate(questions, processor, rng)
+    scenes, seen = look(model, processor, count, rng)
+    for start in range(0, len(scenes), 50):
+        batch = scenes[start : start + 50]
+        inputs = collate([ask(scene, rng) for scene in batch], processor, rng)
         labels = inputs.pop("labels")[:, 1:]
-        predicted = model(**inputs).logits[:, :-1].argmax(-1)
+        predicted = model(**inputs, **_features(seen[:, start : start + 50])).logits[:, :-1].argmax(-1)
         right = ((predicted == labels) | (labels == IGNORED)).all(1).tolist()
-        for question, good in zip(questions, right, strict=True):
-            before = tally[KINDS[question.kind]]
-            tally[KINDS[question.kind]] = (before[0] + good, before[1] + 1)
+        for scene, good in zip(batch, right, strict=True):
+            before = tally[KINDS[scene.kind]]
+            tally[KINDS[scene.kind]] = (before[0] + good, before[1] + 1)
     return tally
 
 
-def collate(questions: list[Question], processor: ScreenshotProcessor, rng: Random) -> dict[str, Tensor]:
-    """Model inputs, padded on the right, and `labels` that are IGNORED everywhere but on the answers."""
+def collate(turns: list[tuple[str, str]], processor: ScreenshotProcessor, rng: Random) -> dict[str, Tensor]:
+    """Model inputs for questions with their answers, padded on the right; `labels` are IGNORED but on the answers."""
     tokenizer = processor.tokenizer
-    images = processor.image_processor([question.screen.image for question in questions], return_tensors="pt")
     rows = []
-    for question in questions:
+    for question, answer in turns:
         system = rng.choice(SYSTEMS)
-        text = f"\n{question.prompt}" if rng.random() < 0.7 else question.prompt
+        text = f"\n{question}" if rng.random() < 0.7 else question
         user = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": text}]}
         messages = [{"role": "system", "content": system}, user] if system else [user]
         prompt = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
         prompt = prompt.replace("<|image_pad|>", "<|image_pad|>" * MERGED)
-        rows.append((tokenizer(prompt).input_ids, tokenizer(question.answer + "<|im_end|>\n").input_ids))
+        rows.append((tokenizer(prompt).input_ids, tokenizer(answer + "<|im_end|>\n").input_ids))
     longest = max(len(prompt) + len(answer) for prompt, answer in rows)
     ids = torch.full((len(rows), longest), tokenizer.pad_token_id)
     labels = torch.full((len(rows), longest), IGNORED)
@@ -110,14 +126,21 @@ def collate(questions: list[Question], processor: ScreenshotProcessor, rng: Rand
         ids[index, :end] = torch.tensor(prompt + answer)
         labels[index, len(prompt) : end] = torch.tensor(answer)
         mask[index, :end] = 1
-    return {
-        "input_ids": ids,
-        "labels": labels,
-        "attention_mask": mask,
-        "mm_token_type_ids": (ids == tokenizer.convert_tokens_to_ids("<|image_pad|>")).long(),
-        "pixel_values": images["pixel_values"],
-        "image_grid_thw": images["image_grid_thw"],
-    }
+    image = tokenizer.convert_tokens_to_ids("<|image_pad|>")
+    return {"input_ids": ids, "labels": labels, "attention_mask": mask, "mm_token_type_ids": (ids == image).long()}
+
+
+def _pixels(scenes: list[Scene], processor: ScreenshotProcessor) -> dict[str, Tensor]:
+    images = processor.image_processor([scene.screen.image for scene in scenes], return_tensors="pt")
+    return {"hidden_states": images["pixel_values"], "grid_thw": images["image_grid_thw"]}
+
+
+def _features(seen: Tensor) -> dict[str, Any]:
+    """Model inputs that stand for the screenshots: (1 + deepstack levels, batch, MERGED, WIDTH)."""
+    pooled, *deeper = [tuple(level.unbind()) for level in seen]
+    output = BaseModelOutputWithDeepstackFeatures(pooler_output=pooled, deepstack_features=deeper)
+    grid = torch.tensor([[1, SIDE // PATCH, SIDE // PATCH]]).expand(seen.shape[1], 3)
+    return {"mm_encoder_outputs": {"image": output}, "image_grid_thw": grid}
 
 
 def position_embeddings(side: int, width: int) -> Tensor:

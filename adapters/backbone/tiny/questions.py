@@ -1,4 +1,4 @@
-"""Generic questions about drawn screens, for pretraining. They name no adapter and no expert's tool."""
+"""Drawn screens and generic questions about them. They name no adapter and no expert's tool."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ from datasets_app.samples.screen import SIZE, WORDS, Box, Color, Screen, font
 SYSTEMS = (None, "You are a helpful assistant.", "You look at a screen. Answer briefly.", "Answer with one tool call.")
 KINDS = ("grid", "fields", "rows", "something else")
 LABELS = ("Policy", "Amount", "Order", "Total", "Phone", "Number", "Account", "Ticket", "Invoice")
-VERBS = ("press", "open", "send", "store", "move", "read", "set", "take", "find", "mark")
-NOUNS = ("key", "item", "value", "place", "page", "text", "line", "part", "code", "tab")
 SLOT_WIDTH, SLOT_HEIGHT = 8, 16
 SLOTS = (SIZE // SLOT_HEIGHT, SIZE // SLOT_WIDTH)
 """Rows and columns of the grid on which the vision tower learns to read: at most one digit's middle lies in a slot."""
@@ -47,28 +45,44 @@ class Recorder(Screen):
 
 
 @dataclass(frozen=True)
-class Question:
-    """A screen, a question and its answer; `kind` indexes KINDS, `row` and `column` are what is marked, else 0."""
+class Scene:
+    """A drawn screen and what can be asked about it; `kind` indexes KINDS, `row` and `column` are 0 if unmarked."""
 
     screen: Recorder
-    prompt: str
-    answer: str
     kind: int
     row: int = 0
     column: int = 0
+    code: str = ""
 
 
-def ask(rng: Random, weights: tuple[int, ...] = (5, 3, 6, 2)) -> Question:
-    """One random question; `weights` of grids, lists, forms and other screens."""
-    return rng.choices((_grid, _rows, _fields, _other), weights)[0](rng)
+def draw(rng: Random, weights: tuple[int, ...]) -> Scene:
+    """A random screen; `weights` of grids, forms, lists and other screens, in the order of KINDS."""
+    return rng.choices((_grid, _form, _list, _other), weights)[0](rng)
+
+
+def ask(scene: Scene, rng: Random) -> tuple[str, str]:
+    """A question about the screen, and its answer."""
+    wanted: dict[str, int | str] = {}
+    if scene.code:
+        wanted["code"] = scene.code
+    if scene.row and (not scene.column or rng.random() < 0.7):
+        wanted["row"] = scene.row
+    if scene.column and ("row" not in wanted or rng.random() < 0.5):
+        wanted["column"] = scene.column
+    if not wanted or rng.random() < 0.08:
+        return rng.choice(("What kind of screen is this?", "Name the kind of screen.")), KINDS[scene.kind]
+    what = " and ".join(wanted)
+    if rng.random() < 0.5:
+        prompt = rng.choice((f"Which {what}?", f"Say the {what}.", f"Read the {what}.", f"What is the {what}?"))
+        return prompt, " ".join(str(value) for value in wanted.values())
+    call = json.dumps({"name": "report", "arguments": wanted})
+    return rng.choice((f"Report the {what}.", f"Call report with the {what}.")), f"<tool_call>\n{call}\n</tool_call>"
 
 
 def corpus(count: int, rng: Random) -> list[str]:
     """The text that the tokenizer learns from: `count` questions with their answers, and the system turns."""
-    questions = [ask(rng) for _ in range(count)]
-    return [text for question in questions for text in (question.prompt, question.answer)] + 50 * [
-        system for system in SYSTEMS if system
-    ]
+    texts = [text for _ in range(count) for text in ask(draw(rng, (1, 1, 1, 1)), rng)]
+    return texts + 50 * [system for system in SYSTEMS if system]
 
 
 def _arguments(answer: str) -> list[int]:
@@ -76,58 +90,32 @@ def _arguments(answer: str) -> list[int]:
     return [int(value) for value in json.loads(answer.split("\n")[1])["arguments"].values()]
 
 
-def _phrase(rng: Random, wanted: dict[str, int | str]) -> tuple[str, str]:
-    """Ask for what is marked in plain words, or as a call whose syntax the question gives."""
-    what = " and ".join(wanted)
-    if rng.random() < 0.5:
-        prompt = rng.choice((f"Which {what}?", f"Say the {what}.", f"Read the {what}.", f"What is the {what}?"))
-        return prompt, " ".join(str(value) for value in wanted.values())
-    name = f"{rng.choice(VERBS)}_{rng.choice(NOUNS)}"
-    arguments = dict(zip(rng.sample(NOUNS, len(wanted)), wanted.values(), strict=True))
-    call = json.dumps({"name": name, "arguments": arguments})
-    return f"Call {name} with {' and '.join(arguments)}: the {what}.", f"<tool_call>\n{call}\n</tool_call>"
-
-
-def _kind(rng: Random, screen: Recorder, kind: int, row: int = 0, column: int = 0) -> Question:
-    prompt = rng.choice(("What kind of screen is this?", "Name the kind of screen."))
-    return Question(screen, prompt, KINDS[kind], kind, row, column)
-
-
-def _grid(rng: Random) -> Question:
+def _grid(rng: Random) -> Scene:
     screen = Recorder(rng)
     row, column = _arguments(calendar.draw(screen).answer)
-    if rng.random() < 0.06:
-        return _kind(rng, screen, 0, row, column)
-    asked = rng.random()
-    if asked < 0.35:
-        return Question(screen, *_phrase(rng, {"row": row}), 0, row, column)
-    if asked < 0.65:
-        return Question(screen, *_phrase(rng, {"column": column}), 0, row, column)
-    return Question(screen, *_phrase(rng, {"row": row, "column": column}), 0, row, column)
+    return Scene(screen, 0, row, column)
 
 
-def _rows(rng: Random) -> Question:
+def _list(rng: Random) -> Scene:
     screen = Recorder(rng)
     (row,) = _arguments(provider_select.draw(screen).answer)
-    if rng.random() < 0.1:
-        return _kind(rng, screen, 2, row)
-    return Question(screen, *_phrase(rng, {"row": row}), 2, row)
+    return Scene(screen, 2, row)
 
 
-def _other(rng: Random) -> Question:
+def _other(rng: Random) -> Scene:
     screen = Recorder(rng)
     other.draw(screen)
-    return _kind(rng, screen, 3)
+    return Scene(screen, 3)
 
 
-def _fields(rng: Random) -> Question:
+def _form(rng: Random) -> Scene:
     """A form with a code, a digit in each box."""
     screen = Recorder(rng)
     screen.title_bar(" ".join(rng.sample(WORDS, 2)))
     lines = rng.sample(range(1, 5), rng.randint(2, 4))
     count = rng.choice((2, 3, 4, 4, 4))
-    number = "".join(str(rng.randint(0, 9)) for _ in range(count))
-    digit_boxes(screen, number, lines[0], rng.randint(0, 6 - count))
+    code = "".join(str(rng.randint(0, 9)) for _ in range(count))
+    digit_boxes(screen, code, lines[0], rng.randint(0, 6 - count))
     for line in lines[1:]:
         middle = line * 32 + rng.randint(12, 20)
         screen.text(screen.left + rng.randint(6, 12), middle, rng.choice(LABELS), 12)
@@ -137,6 +125,4 @@ def _fields(rng: Random) -> Question:
         top = screen.bottom - 23
         screen.button((screen.right - 64, top, screen.right - 8, top + 18), rng.choice(("Save", "Close", "Next")))
     screen.pointer()
-    if rng.random() < 0.06:
-        return _kind(rng, screen, 1)
-    return Question(screen, *_phrase(rng, {"code": number}), 1)
+    return Scene(screen, 1, code=code)
