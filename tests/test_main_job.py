@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,12 +51,19 @@ class Installation:
         """The JSON that a line of Python prints within the installation."""
         return json.loads(self.manage("shell", "--no-imports", "-c", f"import json; {code}").splitlines()[-1])
 
-    def start_worker(self) -> subprocess.Popen[bytes]:
+    def start_worker(self) -> None:
         words = [sys.executable, "-m", "celery", "-A", "controlplane", "worker", "--concurrency", "2"]
         with (self.data / "worker.log").open("ab") as log:
-            return subprocess.Popen(
-                words, cwd=ROOT, env=self.environment, stdout=log, stderr=log, start_new_session=True
-            )
+            subprocess.Popen(words, cwd=ROOT, env=self.environment, stdout=log, stderr=log, start_new_session=True)
+
+    def kill_workers(self) -> None:
+        """SIGKILL every process of the worker, of this installation and no other."""
+        mine = f"SWITCHYARD_DATA={self.data}".encode()
+        for folder in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                words = (folder / "cmdline").read_bytes().split(b"\0")
+                if b"worker" in words and mine in (folder / "environ").read_bytes().split(b"\0"):
+                    os.kill(int(folder.name), signal.SIGKILL)
 
     def status(self, run: str) -> str:
         """The run's status; a failed or cancelled one fails the test with its error."""
@@ -93,13 +100,12 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installat
     with (data / "processes.log").open("wb") as log:
         words = [sys.executable, "-m", "honcho", "--app-root", str(ROOT), "start", "broker", "engine", "web", "beat"]
         processes = subprocess.Popen(words, cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True)
-    worker = here.start_worker()
+    here.start_worker()
     try:
-        here.shell("print(1)")
         yield here
     finally:
-        for process in (worker, processes):
-            process.send_signal(signal.SIGTERM)
+        here.kill_workers()
+        processes.send_signal(signal.SIGTERM)
         processes.wait(30)
 
 
@@ -120,25 +126,13 @@ def live(installation: Installation) -> Installation:
     manage("preprocess", "--dataset-name", DATASET)
     manage("train", "--dataset-name", DATASET, "--run-name", "router-1", "--detach")
     wait_for(lambda: installation.status("router-1") == "running")
-    kill_the_worker(installation)
+    installation.kill_workers()
+    installation.start_worker()
     for run in (*(f"{name}-1" for name in EXPERTS), "router-1"):
         wait_for(lambda run=run: installation.status(run) == "succeeded")  # type: ignore[misc]
     manage("evaluate", "--run-name", "router-1", "--dataset-name", DATASET)
     manage("promote", "router-1")
     return installation
-
-
-def kill_the_worker(installation: Installation) -> None:
-    """SIGKILL every process of the worker, then start another."""
-    mine = f"SWITCHYARD_DATA={installation.data}".encode()
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            words = (folder / "cmdline").read_bytes().split(b"\0")
-            if b"worker" in words and mine in (folder / "environ").read_bytes().split(b"\0"):
-                os.kill(int(folder.name), signal.SIGKILL)
-        except OSError:
-            continue
-    installation.start_worker()
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""`calendar`: a month with one marked day; the answer clicks its place, week by weekday."""
+"""`calendar`: a month with one marked day; the answer clicks its place, row by column."""
 
 from __future__ import annotations
 
@@ -42,8 +42,6 @@ def draw(screen: Screen) -> Example:
         screen.centered(box, str(day), NUMBER, screen.theme.selection_ink if day == marked else None)
         if rng.random() < 0.1:
             screen.draw.line((x + 6, y + height - 3, x + cell - 7, y + height - 3), fill=screen.theme.accent)
-    week, weekday = divmod(first + marked - 1, 7)
+    row, column = divmod(first + marked - 1, 7)
     screen.pointer()
-    return Example(
-        screen.image, rng.choice(PROMPTS), tool_call("click_day", {"week": week + 1, "weekday": weekday + 1})
-    )
+    return Example(screen.image, rng.choice(PROMPTS), tool_call("click_day", {"row": row + 1, "column": column + 1}))

@@ -29,7 +29,7 @@ def draw(screen: Screen) -> Example:
         top = screen.bottom - 23
         screen.button((screen.right - 64, top, screen.right - 8, top + 18), rng.choice(("Save", "Close", "Next")))
     screen.pointer()
-    return Example(screen.image, rng.choice(PROMPTS), tool_call("copy_claim", {"number": number}))
+    return Example(screen.image, rng.choice(PROMPTS), tool_call("copy_claim", {"code": number}))
 
 
 def digit_boxes(screen: Screen, number: str, line: int, column: int) -> None:

@@ -288,5 +288,5 @@ LOGGING = {
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": env.str("SWITCHYARD_LOG_LEVEL")},
-    "loggers": {"axes": {"level": "WARNING"}, "django_structlog": {"level": "WARNING"}},
+    "loggers": {"axes": {"level": "WARNING"}, "django_structlog": {"level": "WARNING"}, "httpx": {"level": "WARNING"}},
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import string
 from dataclasses import dataclass
 from random import Random
 
@@ -62,6 +63,9 @@ def draw(rng: Random, weights: tuple[int, ...]) -> Scene:
 
 def ask(scene: Scene, rng: Random) -> tuple[str, str]:
     """A question about the screen, and its answer."""
+    if rng.random() < 0.1:
+        name = _name(rng)
+        return f"Say {name}.", name
     wanted: dict[str, int | str] = {}
     if scene.code:
         wanted["code"] = scene.code
@@ -75,8 +79,17 @@ def ask(scene: Scene, rng: Random) -> tuple[str, str]:
     if rng.random() < 0.5:
         prompt = rng.choice((f"Which {what}?", f"Say the {what}.", f"Read the {what}.", f"What is the {what}?"))
         return prompt, " ".join(str(value) for value in wanted.values())
-    call = json.dumps({"name": "report", "arguments": wanted})
-    return rng.choice((f"Report the {what}.", f"Call report with the {what}.")), f"<tool_call>\n{call}\n</tool_call>"
+    name = _name(rng) if rng.random() < 0.6 else "report"
+    call = json.dumps({"name": name, "arguments": wanted})
+    return rng.choice(
+        (f"Call {name}: the {what}.", f"Call {name} with the {what}.")
+    ), f"<tool_call>\n{call}\n</tool_call>"
+
+
+def _name(rng: Random) -> str:
+    """A name that means nothing: every piece of text has to be sayable, or no adapter could make the base say it."""
+    words = ["".join(rng.choices(string.ascii_lowercase, k=rng.randint(2, 7))) for _ in range(rng.randint(1, 2))]
+    return rng.choice("-_").join(words)
 
 
 def corpus(count: int, rng: Random) -> list[str]:
