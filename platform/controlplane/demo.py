@@ -59,7 +59,7 @@ def main() -> int:
         print(f"\n{error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nStopped. `make demo` goes on from here.", file=sys.stderr)
+        print("\nStopped. Jobs under way run to their end; `make demo` goes on from there.", file=sys.stderr)
         return 130
 
 
