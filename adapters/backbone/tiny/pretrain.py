@@ -137,8 +137,12 @@ def _pixels(scenes: list[Scene], processor: ScreenshotProcessor) -> dict[str, Te
 
 def _features(seen: Tensor) -> dict[str, Any]:
     """Model inputs that stand for the screenshots: (1 + deepstack levels, batch, MERGED, WIDTH)."""
+    # One tensor a screenshot in each, as `get_image_features` gives them.
     pooled, *deeper = [tuple(level.unbind()) for level in seen]
-    output = BaseModelOutputWithDeepstackFeatures(pooler_output=pooled, deepstack_features=deeper)
+    output = BaseModelOutputWithDeepstackFeatures(
+        pooler_output=pooled,  # type: ignore[arg-type]
+        deepstack_features=deeper,  # type: ignore[arg-type]
+    )
     grid = torch.tensor([[1, SIDE // PATCH, SIDE // PATCH]]).expand(seen.shape[1], 3)
     return {"mm_encoder_outputs": {"image": output}, "image_grid_thw": grid}
 
