@@ -78,10 +78,13 @@ def add_version(adapter: Adapter, directory: str | Path, *, card: AdapterCard | 
     Files without a card get `card`, or one with the base's pixel budget and no system turn. The same files
     again return the version that exists. InputError if the files are broken or belong to another base.
     """
+    folder = Path(directory).expanduser()
+    if not folder.is_dir():
+        raise InputError(f"{directory} is not a folder with adapter files.")
     base = adapter.base
     spec = BaseSpec(path=base.path, revision=base.revision or None)
     stored = store().add(
-        Path(directory).expanduser(),
+        folder,
         base=BaseShape.read(Path(spec.path)) if spec.is_local else None,
         expected_base=base.fingerprint,
         default_card=card or default_card(adapter),

@@ -54,7 +54,7 @@ class Spec(RecipeSpec):
     micro_batch_size: int | None = Field(None, ge=1, description="samples in one forward pass; divides batch_size")
     gradient_checkpointing: bool | None = Field(None, description="less memory for more time")
     eval_every: int | None = Field(None, ge=1, description="steps between two validations, each a checkpoint")
-    patience: int = Field(4, ge=1, description="validations without improvement until training stops")
+    patience: int = Field(6, ge=1, description="validations without improvement until training stops")
     val_samples: int = Field(256, ge=1, description="validation samples used at most")
     cache_mb: int = Field(1024, ge=0, description="memory for what the frozen vision tower sees, in MiB")
 
