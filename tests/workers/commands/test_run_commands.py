@@ -21,14 +21,12 @@ def end(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Let every run that is waited for end as told."""
 
     def told(status: Status, **fields: Any) -> None:
-        def wait(run: Run, on_progress: Callable[[Run], None]) -> Run:
-            run.progress = {"step": "train", "done": 1, "total": 2, "metrics": {"loss": 0.5}}
-            on_progress(run)
-            Run.objects.filter(pk=run.pk).update(status=status, **fields)
-            run.refresh_from_db()
-            return run
+        def watch(runs: list[Run]) -> None:
+            for run in runs:
+                Run.objects.filter(pk=run.pk).update(status=status, **fields)
+                run.refresh_from_db()
 
-        monkeypatch.setattr("workers.management.base.wait", wait)
+        monkeypatch.setattr("workers.management.base.watch", watch)
 
     return told
 
@@ -64,10 +62,10 @@ def test_a_failed_run_is_exit_code_1(end: Callable[..., None], status: Status) -
 def test_interrupting_leaves_the_run_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """And says how to end it."""
 
-    def wait(run: Run, on_progress: object) -> Run:
+    def watch(runs: list[Run]) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("workers.management.base.wait", wait)
+    monkeypatch.setattr("workers.management.base.watch", watch)
     dataset = make_routing_dataset()
     with pytest.raises(CommandError, match="cancel_run prep") as caught:
         call_command("preprocess", "--dataset-name", dataset.name, "--run-name", "prep")
