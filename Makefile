@@ -3,6 +3,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
+# Compiled modules are kept: else every job compiles the sources of torch and transformers again.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: install demo serve test lint bench clean
 
 install: $(STAMP)

@@ -130,7 +130,7 @@ def _trainer(spec: Spec, planned: Plan, prepared: Prepared, job: Job) -> Adapter
     from adapters.backbone.lora import LANGUAGE_TARGETS
     from inference.engines.in_process.runner import Runner
     from workers.recipes.training.samples import Samples
-    from workers.recipes.training.trainer import AdapterTrainer, Reporter, indices
+    from workers.recipes.training.trainer import AdapterTrainer, Reporter, StopWhenSure, indices
     from workers.recipes.training.validation import expert_validation, router_validation
 
     if spec.threads:
@@ -191,7 +191,7 @@ def _trainer(spec: Spec, planned: Plan, prepared: Prepared, job: Job) -> Adapter
             target_modules=LANGUAGE_TARGETS,
             task_type="CAUSAL_LM",
         ),
-        callbacks=[Reporter(job), EarlyStoppingCallback(spec.patience, early_stopping_threshold=1e-5)],
+        callbacks=[Reporter(job), EarlyStoppingCallback(spec.patience, early_stopping_threshold=1e-5), StopWhenSure()],
     )
 
 

@@ -25,8 +25,8 @@ from .pretrain import held_out, learn_to_answer, learn_to_see, look
 from .questions import corpus
 from .tokenizer import CHAT_TEMPLATE, train_tokenizer
 
-SEEING_STEPS, ANSWERING_STEPS = 800, 800
-SCENES = 4000
+SEEING_STEPS, ANSWERING_STEPS = 1000, 2500
+SCENES = 8000
 """Screens that the questions are about; each is looked at once, and asked about many times."""
 HELD_OUT = 500
 
@@ -37,21 +37,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder for the model and its processor")
     parser.add_argument("--seeing-steps", type=int, default=SEEING_STEPS, help="default: %(default)s")
     parser.add_argument("--answering-steps", type=int, default=ANSWERING_STEPS, help="default: %(default)s")
+    parser.add_argument("--scenes", type=int, default=SCENES, help="screens to ask about, default: %(default)s")
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     options = parser.parse_args(argv)
     if options.out.exists() and any(options.out.iterdir()):
         print(f"{options.out} holds something already: name a new folder.", file=sys.stderr)
         return 2
-    model, processor = build(options.seeing_steps, options.answering_steps, options.seed)
+    model, processor = build(options.seeing_steps, options.answering_steps, options.scenes, options.seed)
     save(model, processor, options.out)
-    for kind, (right, asked) in held_out(model, processor, HELD_OUT, Random(f"held-out/{options.seed}")).items():
+    for topic, (right, asked) in held_out(model, processor, HELD_OUT, Random(f"held-out/{options.seed}")).items():
         low, high = binomtest(right, asked).proportion_ci(method="wilson")
-        print(f"{kind:15} {right:4} of {asked:4} right, {right / asked:6.1%} ({low:.1%} to {high:.1%})")
+        print(f"{topic:15} {right:4} of {asked:4} right, {right / asked:6.1%} ({low:.1%} to {high:.1%})")
     return 0
 
 
 def build(
-    seeing_steps: int, answering_steps: int, seed: int
+    seeing_steps: int, answering_steps: int, scenes: int, seed: int
 ) -> tuple[Qwen3VLForConditionalGeneration, ScreenshotProcessor]:
     """Tokenizer, model and all of its training, with a bar for each part."""
     torch.manual_seed(seed)
@@ -62,7 +63,7 @@ def build(
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     rng = Random(f"questions/{seed}")
     learn_to_see(model, processor, seeing_steps, rng)
-    learn_to_answer(model, processor, *look(model, processor, SCENES, rng), answering_steps, rng)
+    learn_to_answer(model, processor, *look(model, processor, scenes, rng), answering_steps, rng)
     return model, processor
 
 

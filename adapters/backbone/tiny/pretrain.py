@@ -17,7 +17,7 @@ from adapters.backbone.processor import ScreenshotProcessor
 
 from .config import MERGED, PATCH, SIDE, WIDTH
 from .heads import Heads
-from .questions import KINDS, SYSTEMS, Scene, ask, draw
+from .questions import TOPICS, Scene, Turn, ask, draw
 
 IGNORED = -100
 RATE, WARMUP = 2.5e-3, 40
@@ -86,37 +86,37 @@ def learn_to_answer(
 def held_out(
     model: Qwen3VLForConditionalGeneration, processor: ScreenshotProcessor, count: int, rng: Random
 ) -> dict[str, tuple[int, int]]:
-    """(answers right to the letter, questions) for each kind of screen.
+    """(answers right to the letter, questions) for each topic.
 
     All tokens are predicted in one pass behind the true answer's beginning, which comes to the same as greedy
     decoding: the first wrong token makes both wrong.
     """
-    tally = dict.fromkeys(KINDS, (0, 0))
+    tally = dict.fromkeys(TOPICS, (0, 0))
     scenes, seen = look(model, processor, count, rng)
     for start in range(0, len(scenes), 50):
         batch = scenes[start : start + 50]
-        inputs = collate([ask(scene, rng) for scene in batch], processor, rng)
+        turns = [ask(scene, rng) for scene in batch]
+        inputs = collate(turns, processor, rng)
         labels = inputs.pop("labels")[:, 1:]
         predicted = model(**inputs, **_features(seen[:, start : start + 50])).logits[:, :-1].argmax(-1)
         right = ((predicted == labels) | (labels == IGNORED)).all(1).tolist()
-        for scene, good in zip(batch, right, strict=True):
-            before = tally[KINDS[scene.kind]]
-            tally[KINDS[scene.kind]] = (before[0] + good, before[1] + 1)
+        for turn, good in zip(turns, right, strict=True):
+            before = tally[turn.topic]
+            tally[turn.topic] = (before[0] + good, before[1] + 1)
     return tally
 
 
-def collate(turns: list[tuple[str, str]], processor: ScreenshotProcessor, rng: Random) -> dict[str, Tensor]:
+def collate(turns: list[Turn], processor: ScreenshotProcessor, rng: Random) -> dict[str, Tensor]:
     """Model inputs for questions with their answers, padded on the right; `labels` are IGNORED but on the answers."""
     tokenizer = processor.tokenizer
     rows = []
-    for question, answer in turns:
-        system = rng.choice(SYSTEMS)
-        text = f"\n{question}" if rng.random() < 0.7 else question
+    for turn in turns:
+        text = f"\n{turn.question}" if rng.random() < 0.7 else turn.question
         user = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": text}]}
-        messages = [{"role": "system", "content": system}, user] if system else [user]
+        messages = [{"role": "system", "content": turn.system}, user] if turn.system else [user]
         prompt = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
         prompt = prompt.replace("<|image_pad|>", "<|image_pad|>" * MERGED)
-        rows.append((tokenizer(prompt).input_ids, tokenizer(answer + "<|im_end|>\n").input_ids))
+        rows.append((tokenizer(prompt).input_ids, tokenizer(turn.answer + "<|im_end|>\n").input_ids))
     longest = max(len(prompt) + len(answer) for prompt, answer in rows)
     ids = torch.full((len(rows), longest), tokenizer.pad_token_id)
     labels = torch.full((len(rows), longest), IGNORED)

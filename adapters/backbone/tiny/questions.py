@@ -13,6 +13,12 @@ from datasets_app.samples.screen import SIZE, WORDS, Box, Color, Screen, font
 
 SYSTEMS = (None, "You are a helpful assistant.", "You look at a screen. Answer briefly.", "Answer with one tool call.")
 KINDS = ("grid", "fields", "rows", "something else")
+TOPICS = ("place in a grid", "code in a form", "row of a list", "kind of screen", "name to say")
+PLAIN_WORDS = (
+    "What Which Name Tell this that here is it the a of for kind sort type screen page window view picture shown seen "
+    "open fits belongs should does look at answer with one word short job who takes care need about give me app please"
+).split()
+"""What questions about the kind of screen are made of, in any order: whatever names nothing to read asks for it."""
 LABELS = ("Policy", "Amount", "Order", "Total", "Phone", "Number", "Account", "Ticket", "Invoice")
 SLOT_WIDTH, SLOT_HEIGHT = 8, 16
 SLOTS = (SIZE // SLOT_HEIGHT, SIZE // SLOT_WIDTH)
@@ -61,11 +67,22 @@ def draw(rng: Random, weights: tuple[int, ...]) -> Scene:
     return rng.choices((_grid, _form, _list, _other), weights)[0](rng)
 
 
-def ask(scene: Scene, rng: Random) -> tuple[str, str]:
+@dataclass(frozen=True)
+class Turn:
+    """A question with its answer; `topic` is one of TOPICS."""
+
+    topic: str
+    system: str | None
+    question: str
+    answer: str
+
+
+def ask(scene: Scene, rng: Random) -> Turn:
     """A question about the screen, and its answer."""
-    if rng.random() < 0.1:
+    system = rng.choice(SYSTEMS) if rng.random() < 0.6 else _plain_words(rng, 12)
+    if rng.random() < 0.12:
         name = _name(rng)
-        return f"Say {name}.", name
+        return Turn("name to say", system, f"Say {name}.", name)
     wanted: dict[str, int | str] = {}
     if scene.code:
         wanted["code"] = scene.code
@@ -73,17 +90,21 @@ def ask(scene: Scene, rng: Random) -> tuple[str, str]:
         wanted["row"] = scene.row
     if scene.column and ("row" not in wanted or rng.random() < 0.5):
         wanted["column"] = scene.column
-    if not wanted or rng.random() < 0.08:
-        return rng.choice(("What kind of screen is this?", "Name the kind of screen.")), KINDS[scene.kind]
-    what = " and ".join(wanted)
+    if not wanted or rng.random() < 0.2:
+        return Turn("kind of screen", system, _plain_words(rng, 9), KINDS[scene.kind])
+    topic, what = TOPICS[scene.kind], " and ".join(wanted)
     if rng.random() < 0.5:
-        prompt = rng.choice((f"Which {what}?", f"Say the {what}.", f"Read the {what}.", f"What is the {what}?"))
-        return prompt, " ".join(str(value) for value in wanted.values())
+        question = rng.choice((f"Which {what}?", f"Say the {what}.", f"Read the {what}.", f"What is the {what}?"))
+        return Turn(topic, system, question, " ".join(str(value) for value in wanted.values()))
     name = _name(rng) if rng.random() < 0.6 else "report"
     call = json.dumps({"name": name, "arguments": wanted})
-    return rng.choice(
-        (f"Call {name}: the {what}.", f"Call {name} with the {what}.")
-    ), f"<tool_call>\n{call}\n</tool_call>"
+    question = rng.choice((f"Call {name}: the {what}.", f"Call {name} with the {what}."))
+    return Turn(topic, system, question, f"<tool_call>\n{call}\n</tool_call>")
+
+
+def _plain_words(rng: Random, most: int) -> str:
+    words = rng.choices(PLAIN_WORDS, k=rng.randint(3, most))
+    return " ".join(words) + rng.choice("?.")
 
 
 def _name(rng: Random) -> str:
@@ -94,8 +115,8 @@ def _name(rng: Random) -> str:
 
 def corpus(count: int, rng: Random) -> list[str]:
     """The text that the tokenizer learns from: `count` questions with their answers, and the system turns."""
-    texts = [text for _ in range(count) for text in ask(draw(rng, (1, 1, 1, 1)), rng)]
-    return texts + 50 * [system for system in SYSTEMS if system]
+    turns = [ask(draw(rng, (1, 1, 1, 1)), rng) for _ in range(count)]
+    return [text for turn in turns for text in (turn.system or "", turn.question, turn.answer)]
 
 
 def _arguments(answer: str) -> list[int]:

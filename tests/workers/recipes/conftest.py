@@ -62,5 +62,5 @@ def expert_data(screens: dict[str, Path], tmp_path_factory: pytest.TempPathFacto
 def trained_router(prepared_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> RecordingJob:
     """The job of a really trained router."""
     job = RecordingJob(tmp_path_factory.mktemp("router"))
-    train.run(train.Spec(data=prepared_folder, threads=1, max_steps=50), job)
+    train.run(train.Spec(data=prepared_folder, threads=1, max_steps=80, eval_every=20), job)
     return job

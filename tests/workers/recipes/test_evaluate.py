@@ -155,11 +155,6 @@ def test_the_same_samples_for_everybody(prepared_folder: Path, routing_folder: P
         )
 
 
-@pytest.mark.xfail(
-    reason="With a `none` class and 168 samples the router needs more steps than a test has; "
-    "tests/test_main_job.py routes with a really trained one.",
-    strict=False,
-)
 def test_a_trained_router_is_evaluated(trained_router: RecordingJob, prepared_folder: Path, tmp_path: Path) -> None:
     job = RecordingJob(tmp_path)
     made = evaluate.run(

@@ -50,14 +50,9 @@ def uninterrupted(prepared_folder: Path, tmp_path_factory: pytest.TempPathFactor
     return job
 
 
-@pytest.mark.xfail(
-    reason="With a `none` class and 168 samples the router needs more steps than a test has; "
-    "tests/test_main_job.py routes with a really trained one.",
-    strict=False,
-)
 def test_a_router_learns_to_route(trained_router: RecordingJob) -> None:
     best = AdapterCard.read(trained_router.out / "final").lineage["best"]
-    assert best["macro_f1"] >= 0.9
+    assert best["macro_f1"] >= 0.8  # of 24 samples, after two thirds of the default steps
     losses = [metrics["loss"] for *_, metrics in trained_router.reports if "loss" in metrics]
     assert losses[-1] < losses[0] / 3
 

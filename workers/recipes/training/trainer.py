@@ -16,6 +16,9 @@ from workers.recipes.training.checkpoints import seal
 from workers.recipes.training.samples import Samples
 from workers.recipes.training.validation import Validation
 
+SURE = 0.99
+"""Mean confidence in the right answers from which more training could only show on other samples."""
+
 
 def indices(samples: Samples) -> Dataset:
     """A dataset that only numbers the samples: the collator looks them up."""
@@ -78,3 +81,21 @@ class Reporter(TrainerCallback):
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Seal the checkpoint that was just written."""
         seal(Path(str(args.output_dir)) / f"checkpoint-{state.global_step}")
+
+
+class StopWhenSure(TrainerCallback):
+    """Ends training where every validation sample is right and the model hardly doubts any: nothing is left to gain."""
+
+    def on_evaluate(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        metrics: dict[str, float] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Look at the figures of the validation that has just ended."""
+        metrics = metrics or {}
+        share = metrics.get("eval_macro_f1", metrics.get("eval_exact", 0.0))
+        if share == 1 and metrics["eval_confidence"] > SURE:
+            control.should_training_stop = True
