@@ -14,10 +14,10 @@ from datasets_app.samples.screen import SIZE, WORDS, Box, Color, Screen, font
 SYSTEMS = (None, "You are a helpful assistant.", "You look at a screen. Answer briefly.", "Answer with one tool call.")
 KINDS = ("grid", "fields", "rows", "something else")
 TOPICS = ("place in a grid", "code in a form", "row of a list", "kind of screen", "name to say")
-PLAIN_WORDS = (
+PLAIN_TEXT = (
     "What Which Name Tell this that here is it the a of for kind sort type screen page window view picture shown seen "
     "open fits belongs should does look at answer with one word short job who takes care need about give me app please"
-).split()
+)
 """What questions about the kind of screen are made of, in any order: whatever names nothing to read asks for it."""
 LABELS = ("Policy", "Amount", "Order", "Total", "Phone", "Number", "Account", "Ticket", "Invoice")
 SLOT_WIDTH, SLOT_HEIGHT = 8, 16
@@ -103,7 +103,7 @@ def ask(scene: Scene, rng: Random) -> Turn:
 
 
 def _plain_words(rng: Random, most: int) -> str:
-    words = rng.choices(PLAIN_WORDS, k=rng.randint(3, most))
+    words = rng.choices(PLAIN_TEXT.split(), k=rng.randint(3, most))
     return " ".join(words) + rng.choice("?.")
 
 
