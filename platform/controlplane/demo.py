@@ -18,7 +18,7 @@ from typing import Any
 import django
 
 EXPERTS = ("calendar", "claim-window", "provider-select")  # longest training first
-TRAIN_ROWS = 1000
+TRAIN_ROWS = 600
 UNSEEN_PER_CLASS = 100
 SEED, UNSEEN_SEED = 1, 2
 REQUESTS_PER_CLASS = 4

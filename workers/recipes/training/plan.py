@@ -32,14 +32,14 @@ class Plan:
 def plan(spec: Spec, kind: Literal["router", "expert"]) -> Plan:
     """Fill what `spec` leaves open.
 
-    A small base (hidden size up to 512) learns with large steps: there a router needs about 120 and an expert 240.
+    A small base (hidden size up to 512) learns with large steps: 120 of them will do.
     A large one takes the usual rates for LoRA, and micro batches that leave room for screenshots.
     """
     base = BaseSpec(spec.base, spec.base_revision)
     device, small = pick_device(spec.device), is_small(base)
     router = kind == "router"
     rates = {(True, True): 5e-3, (True, False): 3e-3, (False, True): 2e-4, (False, False): 1e-4}
-    steps = {(True, True): 120, (True, False): 240, (False, True): 400, (False, False): 1200}
+    steps = {(True, True): 120, (True, False): 120, (False, True): 400, (False, False): 1200}
     max_steps = spec.max_steps or steps[small, router]
     return Plan(
         device=device,
