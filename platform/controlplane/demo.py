@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -43,6 +44,7 @@ def main() -> int:
     """Set up ports, start the processes, run the job, report; 0 if everything succeeded."""
     from controlplane.processes import free_port
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stops the processes, as Ctrl-C does
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "controlplane.settings")
     port = free_port()
     os.environ["SWITCHYARD_PORT"] = str(port)
