@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo serve test lint bench clean
+.PHONY: install demo serve test lint bench bench-engine clean
 
 install: $(STAMP)
 
@@ -29,8 +29,10 @@ lint: install
 test: lint
 	$(BIN)/python -m pytest
 
-bench: install
-	$(BIN)/python -m benchmarks.routing_cost
+bench: bench-engine
+
+bench-engine: install  ## what stacking, batching and many adapters cost; ratios side by side
+	$(BIN)/python -m benchmarks.engine
 
 clean:
 	rm -rf var
