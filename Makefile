@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # Compiled modules are kept: else every job compiles the sources of torch and transformers again.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: install demo serve test lint bench clean
+.PHONY: install demo serve test lint bench bench-engine clean
 
 install: $(STAMP)
 
@@ -32,8 +32,10 @@ lint: install
 test: lint
 	$(BIN)/python -m pytest
 
-bench: install
-	$(BIN)/python -m benchmarks.routing_cost
+bench: bench-engine
+
+bench-engine: install  ## what stacking, batching and many adapters cost; ratios side by side
+	$(BIN)/python -m benchmarks.engine
 
 clean:
 	rm -rf var

@@ -15,10 +15,11 @@ from adapters.selectors import champion, spec_of
 from adapters.services import build_stack, move_alias
 from datasets_app.errors import InputError
 from inference.engines.base import Engine, EngineError, StackNotDeployed
+from inference.engines.streams import Begun
 from inference.engines.types import Decision, Request, StackedResult
 from inference.routing.verdict import Outcome, Verdict, compare
 
-Answer = TypeVar("Answer", Decision, StackedResult)
+Answer = TypeVar("Answer", Decision, StackedResult, Begun)
 
 
 @functools.cache
@@ -38,6 +39,13 @@ def infer(image: bytes, prompt: str, max_tokens: int = 128) -> StackedResult:
     """Route with the champion, then answer with the expert it names."""
     stack = _serving()
     return _ask(get_engine().infer, Request(stack.digest, image, prompt, max_tokens), stack)
+
+
+def stream(image: bytes, prompt: str, max_tokens: int = 128) -> Begun:
+    """`infer` as it happens; returns when the decision is there. Whoever closes the stream ends the request."""
+    stack = _serving()
+    request = Request(stack.digest, image, prompt, max_tokens)
+    return _ask(lambda asked: Begun(get_engine().stream(asked)), request, stack)
 
 
 def _serving() -> Stack:

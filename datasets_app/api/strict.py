@@ -41,6 +41,20 @@ class StrictIntegerField(serializers.IntegerField):
         return super().to_internal_value(data)
 
 
+class StrictBooleanField(serializers.BooleanField):
+    """`true` or `false`, which a form spells out."""
+
+    default_empty_html = serializers.empty  # A form without the field says nothing of it.
+
+    def to_internal_value(self, data: Any) -> bool:
+        """Refuse anything else that Python or HTML take for true or false."""
+        if is_html_input(self.root.initial_data) and data in ("true", "false"):
+            return bool(data == "true")
+        if type(data) is not bool:
+            self.fail("invalid", input=data)
+        return data
+
+
 class NameField(StrictCharField):
     """A name; whether it is a valid one is for the service to say."""
 

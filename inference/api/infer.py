@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.http.response import HttpResponseBase
+from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
 from rest_framework.parsers import MultiPartParser
 from rest_framework.permissions import IsAuthenticated
@@ -12,6 +14,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from inference import services
+from inference.api.event_stream import MEDIA_TYPE, answer_body, decision_body, event_stream
 from inference.api.parsers import StrictJSONParser
 from inference.api.serializers import (
     AnswerSerializer,
@@ -21,7 +24,6 @@ from inference.api.serializers import (
     RouteFormSerializer,
     RouteRequestSerializer,
 )
-from inference.engines.types import Decision
 
 ROUTE_BODY = {"application/json": RouteRequestSerializer, "multipart/form-data": RouteFormSerializer}
 INFER_BODY = {"application/json": InferRequestSerializer, "multipart/form-data": InferFormSerializer}
@@ -49,33 +51,29 @@ class InferView(APIView):
     parser_classes = [StrictJSONParser, MultiPartParser]
     throttle_scope = "infer"
 
-    @extend_schema(summary="Route and answer", request=INFER_BODY, responses=AnswerSerializer, tags=["inference"])
-    def post(self, request: Request) -> Response:
-        """Route a screenshot and a prompt, and let the chosen expert answer."""
+    def perform_content_negotiation(self, request: Request, force: bool = False) -> Any:
+        """An event stream is no rendering of a response: what is refused before one begins is JSON."""
+        return super().perform_content_negotiation(request, force or _wants_stream(request))
+
+    @extend_schema(
+        summary="Route and answer",
+        request=INFER_BODY,
+        responses={(200, "application/json"): AnswerSerializer, (200, MEDIA_TYPE): OpenApiTypes.STR},
+        tags=["inference"],
+    )
+    def post(self, request: Request) -> HttpResponseBase:
+        """Route a screenshot and a prompt, and let the chosen expert answer.
+
+        With `stream` true, or `Accept: text/event-stream`, the answer comes as server-sent events: `decision`, any
+        number of `token` (`{"text": …}`), then `result`, or `error` if it fails on the way.
+        """
         body = InferRequestSerializer(data=request.data)
         body.is_valid(raise_exception=True)
-        result = services.infer(**body.validated_data)
-        return Response(
-            {
-                **decision_body(result.decision),
-                "text": result.text,
-                "tool_call": result.tool_call,
-                "tokens": result.tokens,
-                "finish_reason": result.finish_reason,
-                "timings": result.timings,
-            }
-        )
+        asked = dict(body.validated_data)
+        if asked.pop("stream") or _wants_stream(request):
+            return event_stream(services.stream(**asked))
+        return Response(answer_body(services.infer(**asked)))
 
 
-def decision_body(decision: Decision) -> dict[str, Any]:
-    """A decision as the API shows it."""
-    expert = decision.adapter
-    return {
-        "label": decision.label,
-        "adapter": expert.name if expert else None,
-        "version": expert.digest if expert else None,
-        "probabilities": decision.probabilities,
-        "router": decision.router.digest,
-        "stack": decision.stack,
-        "timings": decision.timings,
-    }
+def _wants_stream(request: Request) -> bool:
+    return MEDIA_TYPE in request.headers.get("Accept", "")

@@ -10,7 +10,7 @@ from django.core.files.uploadedfile import UploadedFile
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from datasets_app.api.strict import StrictCharField, StrictIntegerField, StrictSerializer
+from datasets_app.api.strict import StrictBooleanField, StrictCharField, StrictIntegerField, StrictSerializer
 from inference.engines.images import MAX_BYTES, check_image
 
 MAX_PROMPT = 8_192
@@ -64,6 +64,7 @@ class InferRequestSerializer(RouteRequestSerializer):
     """The same, and how long the answer may be."""
 
     max_tokens = StrictIntegerField(min_value=1, max_value=MAX_TOKENS, default=DEFAULT_TOKENS)
+    stream = StrictBooleanField(default=False, help_text="Answer as server-sent events.")
 
 
 class InferFormSerializer(InferRequestSerializer):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Protocol
 
-from inference.engines.types import Decision, Request, StackedResult, StackSpec
+from inference.engines.types import Decision, Request, StackedResult, StackSpec, StreamEvent
 
 
 class EngineError(Exception):
@@ -33,6 +34,12 @@ class Engine(Protocol):
 
     def infer(self, request: Request) -> StackedResult:
         """Route, then generate with the chosen expert (greedy)."""
+
+    def stream(self, request: Request) -> Iterator[StreamEvent]:
+        """`infer` as it happens: the decision, text deltas (if any) that add up to the text, the result.
+
+        Whoever closes the iterator, a generator, ends the request.
+        """
 
     def status(self) -> dict[str, object]:
         """The base's fingerprint, device, dtype and what is deployed."""

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import httpx
 
 from inference.engines import wire
 from inference.engines.base import EngineError
-from inference.engines.types import Decision, Request, StackedResult, StackSpec
+from inference.engines.types import Decision, Request, StackedResult, StackSpec, StreamEvent
 
 CONNECT_S = 5.0
 ANSWER_S = 180.0  # a full queue and one long answer
 DEPLOY_S = 600.0  # adapters of gigabytes from a cold disk
 
 T = TypeVar("T")
+Data = TypeVar("Data", bytes, str)
 
 
 class RemoteEngine:
@@ -46,6 +48,21 @@ class RemoteEngine:
         """Route, then generate with the chosen expert."""
         return _read(wire.load_result, self._call("POST", "/infer", wire.dump_request(request)))
 
+    def stream(self, request: Request) -> Iterator[StreamEvent]:
+        """`infer` as it happens; closing the iterator ends the request there, too."""
+        body = wire.dump_request(request)
+        with self._reaching(), self._client.stream("POST", "/stream", content=body) as response:
+            if response.status_code != httpx.codes.OK:
+                raise wire.load_error(response.status_code, response.read())
+            for line in response.iter_lines():
+                event = _read(wire.load_event, line)
+                if isinstance(event, Exception):
+                    raise event
+                yield event
+                if isinstance(event, StackedResult):
+                    return
+        raise EngineError(f"The engine at {self._url} broke the connection off.")
+
     def status(self) -> dict[str, object]:
         """The engine's status there."""
         return _read(lambda data: dict(json.loads(data)), self._call("GET", "/status"))
@@ -56,20 +73,25 @@ class RemoteEngine:
 
     def _call(self, method: str, path: str, body: bytes | None = None, timeout: float = ANSWER_S) -> bytes:
         limits = httpx.Timeout(timeout, connect=CONNECT_S)
-        try:
+        with self._reaching():
             response = self._client.request(method, path, content=body, timeout=limits)
+        if response.status_code != httpx.codes.OK:
+            raise wire.load_error(response.status_code, response.content)
+        return response.content
+
+    @contextmanager
+    def _reaching(self) -> Iterator[None]:
+        try:
+            yield
         except httpx.ConnectError as error:
             raise EngineError(f"The engine is not running at {self._url}.") from error
         except httpx.TimeoutException as error:
             raise EngineError(f"The engine at {self._url} did not answer in time.") from error
         except httpx.HTTPError as error:
             raise EngineError(f"The engine at {self._url} broke the connection off.") from error
-        if response.status_code != httpx.codes.OK:
-            raise wire.load_error(response.status_code, response.content)
-        return response.content
 
 
-def _read(load: Callable[[bytes], T], data: bytes) -> T:
+def _read(load: Callable[[Data], T], data: Data) -> T:
     try:
         return load(data)
     except ValueError as error:

@@ -7,7 +7,7 @@ from typing import Any
 
 from adapters.stack_spec import AdapterRef, StackSpec
 
-__all__ = ["AdapterRef", "Decision", "Request", "StackSpec", "StackedResult"]
+__all__ = ["AdapterRef", "Decision", "Request", "StackSpec", "StackedResult", "StreamEvent", "TextDelta"]
 
 
 @dataclass(frozen=True)
@@ -47,3 +47,14 @@ class StackedResult:
     tokens: int
     finish_reason: str  # "stop", "length", or "none" where no expert was meant
     timings: dict[str, float]
+
+
+@dataclass(frozen=True)
+class TextDelta:
+    """The answer's next characters, never a part of one."""
+
+    text: str
+
+
+StreamEvent = Decision | TextDelta | StackedResult
+"""A streamed answer: the decision, then text as it comes, last the whole result."""

@@ -1,7 +1,8 @@
 """The JSON between `RemoteEngine` and the engine server; both sides use these functions only.
 
 A request is `{"stack", "image" (base64), "prompt", "max_tokens"}`, a stack, a decision and a result are their
-dataclasses, and every failure is `{"error": {"code", "message"}}`.
+dataclasses, and every failure is `{"error": {"code", "message"}}`. A streamed answer is a line an event,
+`{"event": "decision" | "token" | "result" | "error", "data": …}`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from datasets_app.errors import InputError
 from inference.engines.base import EngineBusy, EngineError, StackNotDeployed
 from inference.engines.images import MAX_BYTES, UnsupportedImage
-from inference.engines.types import Decision, Request, StackedResult, StackSpec
+from inference.engines.types import Decision, Request, StackedResult, StackSpec, StreamEvent, TextDelta
 
 MAX_BODY_BYTES = MAX_BYTES * 4 // 3 + 2**20
 
@@ -92,6 +93,34 @@ def dump_result(result: StackedResult) -> bytes:
 def load_result(data: bytes) -> StackedResult:
     """Decode a result; ValueError if it is none."""
     return _RESULT.validate_json(data)
+
+
+def dump_event(event: StreamEvent | Exception) -> bytes:
+    """Encode an event of a stream, or the failure that ended it, as one line."""
+    match event:
+        case Decision():
+            name, data = "decision", dump_decision(event)
+        case TextDelta():
+            name, data = "token", json.dumps({"text": event.text}).encode()
+        case StackedResult():
+            name, data = "result", dump_result(event)
+        case Exception():
+            name, data = "error", dump_error(event)[1]
+    return b'{"event": "%s", "data": %s}\n' % (name.encode(), data)
+
+
+def load_event(line: str) -> StreamEvent | Exception:
+    """Decode an event, or the failure that ended the stream; ValueError if it is neither."""
+    match json.loads(line):
+        case {"event": "decision", "data": data}:
+            return _DECISION.validate_python(data)
+        case {"event": "token", "data": {"text": str(text)}}:
+            return TextDelta(text)
+        case {"event": "result", "data": data}:
+            return _RESULT.validate_python(data)
+        case {"event": "error", "data": data}:
+            return load_error(500, json.dumps(data).encode())
+    raise ValueError("no event of a stream")
 
 
 def dump_error(error: Exception) -> tuple[int, bytes]:

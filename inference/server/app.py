@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hmac
 import logging
 from collections.abc import AsyncIterator
@@ -33,6 +34,7 @@ def build_app(host: Host, token: str) -> web.Application:
             web.post("/deploy", _deploy),
             web.post("/route", _route),
             web.post("/infer", _infer),
+            web.post("/stream", _stream),
         ]
     )
     return app
@@ -57,7 +59,7 @@ async def _deploy(request: web.Request) -> web.Response:
     host = request.app[HOST]
     engine, body = host.engine, await request.read()
     stack = wire.load_stack(body)
-    await host.call(lambda: engine.submit_deploy(stack), deadline=False)
+    await asyncio.to_thread(engine.deploy, stack)
     return web.json_response({"stack": stack.digest})
 
 
@@ -73,6 +75,28 @@ async def _infer(request: web.Request) -> web.Response:
     engine, body = host.engine, await request.read()
     result = await host.call(lambda: engine.submit_infer(wire.load_request(body)))
     return _json(wire.dump_result(result))
+
+
+async def _stream(request: web.Request) -> web.StreamResponse:
+    """A line of JSON an event. What fails before the first is an ordinary refusal, what fails later the last line."""
+    host = request.app[HOST]
+    engine, body = host.engine, await request.read()
+    events = host.stream(lambda tell: engine.submit_stream(wire.load_request(body), tell))
+    response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
+    async with contextlib.aclosing(events):
+        event = await anext(events)
+        await response.prepare(request)
+        await response.write(wire.dump_event(event))
+        try:
+            async for event in events:
+                await response.write(wire.dump_event(event))
+        except (InputError, EngineError) as error:
+            await response.write(wire.dump_event(error))
+        except Exception as error:
+            logger.exception("A stream failed")
+            await response.write(wire.dump_event(error))
+    await response.write_eof()
+    return response
 
 
 def _json(body: bytes, status: int = 200) -> web.Response:

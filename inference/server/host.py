@@ -5,29 +5,32 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import Future
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from datasets_app.errors import InputError
 from inference.engines.base import EngineBusy
-from inference.engines.types import Decision, Request, StackedResult, StackSpec
+from inference.engines.types import Decision, Request, StackedResult, StackSpec, StreamEvent
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 
 class HostedEngine(Protocol):
-    """An engine whose calls are futures; a future cancelled before its turn costs nothing."""
+    """An engine whose calls are futures, which end, wherever they are, when cancelled; it has deadlines of its own."""
 
-    def submit_deploy(self, stack: StackSpec) -> Future[None]:
-        """Queue a deployment."""
+    def deploy(self, stack: StackSpec) -> None:
+        """Load a stack, in the caller's thread."""
 
     def submit_route(self, request: Request) -> Future[Decision]:
         """Queue a decision."""
 
     def submit_infer(self, request: Request) -> Future[StackedResult]:
         """Queue an answer."""
+
+    def submit_stream(self, request: Request, on_event: Callable[[StreamEvent], None]) -> Future[StackedResult]:
+        """Queue an answer; `on_event`, in any thread, is told the decision and the text as it comes."""
 
     def status(self) -> dict[str, object]:
         """What the engine holds."""
@@ -39,10 +42,9 @@ class HostedEngine(Protocol):
 class Host:
     """Loads the engine in the background; `failed` is called, in the loading thread, if that fails."""
 
-    def __init__(self, load: Callable[[], HostedEngine], failed: Callable[[], None], deadline_s: float = 60.0) -> None:
+    def __init__(self, load: Callable[[], HostedEngine], failed: Callable[[], None]) -> None:
         self._load = load
         self._failed = failed
-        self._deadline_s = deadline_s
         self._engine: HostedEngine | None = None
 
     def start(self) -> None:
@@ -61,27 +63,41 @@ class Host:
             raise EngineBusy("The engine is still loading its model.")
         return self._engine
 
-    async def call(self, submit: Callable[[], Future[T]], deadline: bool = True) -> T:
+    async def call(self, submit: Callable[[], Future[T]]) -> T:
         """The result of the future that `submit` returns, called in another thread because it decodes images.
 
-        EngineBusy if its turn does not come before the deadline. A caller that is cancelled takes its work
-        out of the queue.
+        A caller that is cancelled ends its work.
         """
+        future = await self._submitted(submit)
+        try:
+            return await asyncio.wrap_future(future)
+        finally:
+            future.cancel()
+
+    async def stream(self, submit: Callable[[Callable[[StreamEvent], None]], Future[T]]) -> AsyncGenerator[Any]:
+        """What the future that `submit` returns tells its listener, last its result. Close it to end the work."""
+        loop = asyncio.get_running_loop()
+        events: asyncio.Queue[StreamEvent | None] = asyncio.Queue()
+
+        def tell(event: StreamEvent | None) -> None:
+            loop.call_soon_threadsafe(events.put_nowait, event)
+
+        future = await self._submitted(lambda: submit(tell))
+        try:
+            future.add_done_callback(lambda _: tell(None))
+            while (event := await events.get()) is not None:
+                yield event
+            yield future.result()
+        finally:
+            future.cancel()
+
+    async def _submitted(self, submit: Callable[[], Future[T]]) -> Future[T]:
         submitting = asyncio.ensure_future(asyncio.to_thread(submit))
         try:
-            future = await asyncio.shield(submitting)
+            return await asyncio.shield(submitting)
         except asyncio.CancelledError:
             submitting.add_done_callback(_cancel)
             raise
-        wrapped = asyncio.wrap_future(future)
-        try:
-            done, _ = await asyncio.wait({wrapped}, timeout=self._deadline_s if deadline else None)
-        except asyncio.CancelledError:
-            future.cancel()
-            raise
-        if not done and future.cancel():
-            raise EngineBusy(f"The request waited {self._deadline_s:.0f} s in the engine's queue.")
-        return await wrapped
 
     def close(self) -> None:
         """Free the engine."""

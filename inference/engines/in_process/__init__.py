@@ -1,6 +1,7 @@
-"""The engine that answers in this process: one base model, its adapters, one thread that owns them."""
+"""The engine that answers in this process: one base model, its adapters, one thread that runs them."""
 
-from inference.engines.in_process.engine import InProcessEngine, Limits
+from inference.engines.in_process.engine import InProcessEngine
 from inference.engines.in_process.runner import generate_batch, route_scores
+from inference.engines.in_process.scheduler import Limits
 
 __all__ = ["InProcessEngine", "Limits", "generate_batch", "route_scores"]

@@ -1,28 +1,29 @@
-"""The engine of transformers and PEFT: one base in this process, named adapters in it."""
+"""The engine of this process: one base model, its adapters side by side, requests of all of them in one batch."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Sequence
+import math
+import queue
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from adapters.base_shape import BaseShape
 from adapters.card import AdapterCard
 from adapters.weights import name_some
 from datasets_app.errors import InputError
-from inference.engines.base import StackNotDeployed
-from inference.engines.in_process.bank import AdapterBank
-from inference.engines.in_process.batch import View
-from inference.engines.in_process.clock import Clock, timings_of
-from inference.engines.in_process.owner import Owner, wait
+from inference.engines.in_process.files import read_adapter
+from inference.engines.in_process.jobs import Deployment, Job, Role
+from inference.engines.in_process.lora import LoraSlots
+from inference.engines.in_process.pool import AdapterPool
 from inference.engines.in_process.runner import Runner
-from inference.engines.in_process.sample import Sample
-from inference.engines.types import AdapterRef, Decision, Request, StackedResult, StackSpec
-from inference.routing.scoring import best
-from inference.routing.tool_call import parse_tool_call
+from inference.engines.in_process.scheduler import Limits, Scheduler
+from inference.engines.in_process.stacks import Stacks
+from inference.engines.in_process.worker import Worker
+from inference.engines.types import AdapterRef, Decision, Request, StackedResult, StackSpec, StreamEvent
 
 if TYPE_CHECKING:
     from adapters.backbone.spec import BaseSpec
@@ -33,23 +34,12 @@ NONE_LABEL = "none"
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Limits:
-    """What one engine may hold and how long a request may wait."""
-
-    queue: int = 64  # requests waiting
-    deadline_s: float = 60.0  # until a request's turn comes
-    batch: int = 8  # samples in one forward pass of the *_many functions
-    stacks: int = 8  # deployed at once; the one used longest ago goes first
-    adapters: int = 24  # loaded at once, beyond those that deployed stacks need
-
-
 class InProcessEngine:
     """Implements `inference.engines.base.Engine` with a model in this process.
 
     `model` is a `Qwen3VLForConditionalGeneration` that nobody else uses, `base` its fingerprint, `resolve`
     finds the folder of an adapter's digest (`Store.path`). Any thread may call; one thread computes. Images are
-    decoded by the caller's thread, so that a broken one never queues.
+    decoded and adapters read by the caller's thread, so that a broken one never queues.
     """
 
     def __init__(
@@ -62,10 +52,14 @@ class InProcessEngine:
     ) -> None:
         self.base = base
         self.limits = limits or Limits()
+        self._resolve = resolve
         self._runner = Runner(model, processor)
-        self._bank = AdapterBank(self._runner.model, base, resolve)
-        self._stacks: dict[str, StackSpec] = {}
-        self._owner = Owner(self.limits.queue)
+        self._shape = BaseShape.of(model.config.get_text_config().to_dict())
+        slots = LoraSlots(self._runner.model)
+        self._pool = AdapterPool(slots, self.limits.adapters)
+        self._stacks = Stacks(self._pool, self.limits.stacks)
+        self._worker = Worker(self._runner, slots, self._pool, self.limits.batch)
+        self._scheduler = Scheduler(self._runner, self._worker, self.limits)
 
     @classmethod
     def load(cls, spec: BaseSpec, resolve: Callable[[str], Path], limits: Limits | None = None) -> InProcessEngine:
@@ -78,201 +72,178 @@ class InProcessEngine:
     # The seam
 
     def deploy(self, stack: StackSpec) -> None:
-        """Load every adapter of the stack; idempotent. InputError if one is broken or they don't go together."""
-        self.submit_deploy(stack).result()
+        """Load every adapter of the stack, then let requests name it; idempotent.
 
-    def route(self, request: Request) -> Decision:
-        """Decide which expert should answer."""
-        return wait(self.submit_route(request), self.limits.deadline_s)
-
-    def infer(self, request: Request) -> StackedResult:
-        """Route, then generate with the chosen expert."""
-        return wait(self.submit_infer(request), self.limits.deadline_s)
-
-    def status(self) -> dict[str, object]:
-        """The base's fingerprint, device, dtype, what is deployed and how many requests wait."""
-        return {
-            "base": self.base,
-            "device": str(self._runner.model.device),
-            "dtype": str(self._runner.model.dtype).removeprefix("torch."),
-            "stacks": list(self._stacks),
-            "adapters": list(self._bank.cards),
-            "waiting": self._owner.waiting,
-        }
-
-    def close(self) -> None:
-        """Finish the request at hand and stop; what still waits is cancelled."""
-        self._owner.close()
-
-    # The same, as futures: cancel one and its request is dropped if its turn has not come
-
-    def submit_deploy(self, stack: StackSpec) -> Future[None]:
-        """`deploy` as a future."""
-        return self._submit(lambda _: self._deploy(stack))
-
-    def submit_route(self, request: Request) -> Future[Decision]:
-        """`route` as a future."""
-        sample = Sample.of(request)
-        return self._submit(lambda queued: self._route(request.stack, [sample], queued)[0][0])
-
-    def submit_infer(self, request: Request) -> Future[StackedResult]:
-        """`infer` as a future."""
-        sample = Sample.of(request)
-        return self._submit(lambda queued: self._infer(request.stack, [sample], queued)[0])
-
-    # Many at once, for evaluations: batched by adapter, in the order of the requests
-
-    def route_many(self, requests: Sequence[Request]) -> list[Decision]:
-        """`route` for many requests."""
-        return self._many(requests, lambda stack, samples: self._route(stack, samples, 0.0)[0])
-
-    def infer_many(self, requests: Sequence[Request]) -> list[StackedResult]:
-        """`infer` for many requests."""
-        return self._many(requests, lambda stack, samples: self._infer(stack, samples, 0.0))
-
-    def route_scores_many(self, router: AdapterRef, requests: Sequence[Request]) -> list[dict[str, float]]:
-        """The probability of each of the router's labels, for every request, whose `stack` is not read."""
-
-        def scores(samples: list[Sample]) -> list[dict[str, float]]:
-            self._trim()
-            card = self._load(router, "router")
-            return self._scores(router, card, samples, Clock())[0]
-
-        return self._chunked(requests, scores)
-
-    def generate_many(self, adapter: AdapterRef, requests: Sequence[Request]) -> list[str]:
-        """The given expert's answer to every request, without routing; the requests' `stack` is not read."""
-
-        def texts(samples: list[Sample]) -> list[str]:
-            self._trim()
-            card, clock = self._load(adapter, "expert"), Clock()
-            views = self._runner.look([sample.image for sample in samples], card, clock)
-            return [text for text, *_ in self._answers(adapter, card, views, samples, clock)]
-
-        return self._chunked(requests, texts)
-
-    # On the owner's thread
-
-    def _submit(self, work: Callable[[float], T]) -> Future[T]:
-        def serve(queued: float) -> T:
-            with self._runner.serving():
-                return work(queued)
-
-        return self._owner.submit(serve)
-
-    def _deploy(self, stack: StackSpec) -> None:
+        Requests of other stacks go on meanwhile. InputError if an adapter is broken or they don't go together.
+        """
         if stack.base != self.base:
             raise InputError(f"The stack belongs to base {stack.base[:80]}, this engine holds {self.base}.")
         names = [expert.name for expert in stack.experts]
         if len(set(names)) != len(names) or NONE_LABEL in names:
             raise InputError(f"Experts of a stack need names of their own, other than {NONE_LABEL!r}.")
+        held: list[str] = []
         try:
-            router = self._load(stack.router, "router")
-            for expert in stack.experts:
-                self._load(expert, "expert")
-            unknown = sorted(set(router.labels) - {*names, NONE_LABEL})
+            router = self._load(stack.router, "router", held)
+            experts = {expert.name: self._load(expert, "expert", held) for expert in stack.experts}
+            unknown = sorted(set(router.card.labels) - {*names, NONE_LABEL})
             if unknown:
                 raise InputError(f"The router may answer {name_some(unknown)}: no expert of the stack.")
-            self._runner.trie(router.labels)
-            self._stacks.pop(stack.digest, None)
-            self._stacks[stack.digest] = stack
-            while len(self._stacks) > self.limits.stacks:
-                del self._stacks[next(iter(self._stacks))]
+            deployment = Deployment(stack.digest, router, experts, self._runner.trie(router.card.labels))
+            self._pool.repin(deployment.digests)
+            self._stacks.publish(deployment)
         finally:
-            self._trim()
+            self._pool.unpin(held)
 
-    def _load(self, adapter: AdapterRef, kind: str) -> AdapterCard:
-        card = self._bank.load(adapter.digest)
-        if card.kind != kind:
-            raise InputError(f"The adapter {adapter.name} is no {kind}: its card says {card.kind}.")
-        return card
+    def route(self, request: Request) -> Decision:
+        """Decide which expert should answer."""
+        return self.submit_route(request).result()
 
-    def _trim(self) -> None:
-        """Unload adapters over the limit that no deployed stack needs, the one used longest ago first."""
-        needed = {ref.digest for stack in self._stacks.values() for ref in (stack.router, *stack.experts)}
-        idle = [digest for digest in self._bank.cards if digest not in needed]
-        for digest in idle[: max(0, len(self._bank.cards) - self.limits.adapters)]:
-            self._bank.unload(digest)
+    def infer(self, request: Request) -> StackedResult:
+        """Route, then generate with the chosen expert."""
+        return self.submit_infer(request).result()
 
-    def _stack(self, digest: str) -> StackSpec:
-        if digest not in self._stacks:
-            raise StackNotDeployed(f"The engine does not hold the stack {digest[:80]}: deploy it first.")
-        self._stacks[digest] = self._stacks.pop(digest)
-        return self._stacks[digest]
+    def stream(self, request: Request) -> Iterator[StreamEvent]:
+        """`infer` as it happens: the decision, text deltas, the result. Closing the iterator ends the request."""
+        events: queue.SimpleQueue[StreamEvent | None] = queue.SimpleQueue()
+        future = self.submit_stream(request, events.put)
+        future.add_done_callback(lambda _: events.put(None))
+        try:
+            while (event := events.get()) is not None:
+                yield event
+            yield future.result()
+        finally:
+            future.cancel()
 
-    def _scores(
-        self, router: AdapterRef, card: AdapterCard, samples: list[Sample], clock: Clock
-    ) -> tuple[list[dict[str, float]], list[View]]:
-        views = self._runner.look([sample.image for sample in samples], card, clock)
-        self._bank.activate(router.digest)
-        words = [sample.words for sample in samples]
-        return self._runner.route(card, self._runner.trie(card.labels), views, words, clock), views
+    def status(self) -> dict[str, object]:
+        """The base's fingerprint, device, dtype, what is deployed, how many requests wait and are being answered."""
+        return {
+            "base": self.base,
+            "device": str(self._runner.model.device),
+            "dtype": str(self._runner.model.dtype).removeprefix("torch."),
+            "stacks": self._stacks.digests,
+            "adapters": self._pool.digests,
+            "adapter_bytes": self._pool.nbytes,
+            "out_of_service": self._pool.withdrawn,
+            "waiting": self._scheduler.waiting,
+            "running": len(self._worker.running),
+            "batch": self._worker.batch,
+        }
 
-    def _route(self, stack_digest: str, samples: list[Sample], queued: float) -> tuple[list[Decision], list[View]]:
-        """Decisions, and what the router saw, for the experts to use."""
-        stack, clock = self._stack(stack_digest), Clock()
-        experts = {expert.name: expert for expert in stack.experts}
-        card = self._bank.cards[stack.router.digest]
-        clock.stages["preprocess"] = sum(sample.decoding for sample in samples)
-        scores, views = self._scores(stack.router, card, samples, clock)
-        timings = timings_of(queued, clock.shared_by(len(samples)))
-        decisions = [
-            Decision(best(row), experts.get(best(row)), row, stack.router, stack_digest, timings) for row in scores
-        ]
-        return decisions, views
+    def close(self) -> None:
+        """Finish the requests that are being answered and stop; what still waits is refused."""
+        self._scheduler.close()
 
-    def _infer(self, stack_digest: str, samples: list[Sample], queued: float) -> list[StackedResult]:
-        decisions, views = self._route(stack_digest, samples, queued)
-        router = self._bank.cards[decisions[0].router.digest]
-        chosen: dict[AdapterRef | None, list[int]] = defaultdict(list)
-        for i, decision in enumerate(decisions):
-            chosen[decision.adapter].append(i)
-        results: dict[int, StackedResult] = {}
-        for expert, rows in chosen.items():
-            if expert is None:
-                for i in rows:
-                    results[i] = StackedResult(decisions[i], "", None, 0, "none", decisions[i].timings)
-                continue
-            card, clock = self._bank.cards[expert.digest], Clock()
-            group = [samples[i] for i in rows]
-            if (card.min_pixels, card.max_pixels) == (router.min_pixels, router.max_pixels):
-                seen = [views[i] for i in rows]
+    # The same, as futures: cancel one and its request ends before the model's next step
+
+    def submit_route(self, request: Request) -> Future[Decision]:
+        """`route` as a future."""
+        return self._submit(request, answers=False)
+
+    def submit_infer(self, request: Request) -> Future[StackedResult]:
+        """`infer` as a future."""
+        return self._submit(request)
+
+    def submit_stream(self, request: Request, on_event: Callable[[StreamEvent], None]) -> Future[StackedResult]:
+        """`infer` as a future; `on_event`, on the model's thread, is told decision and text, and must be quick."""
+        return self._submit(request, on_event=on_event)
+
+    # Many at once, for evaluations: in the order of the requests, which wait in no queue
+
+    def route_many(self, requests: Sequence[Request]) -> list[Decision]:
+        """`route` for many requests."""
+        return self._many(requests, lambda request: self._stacks.acquire(request.stack), answers=False)
+
+    def infer_many(self, requests: Sequence[Request]) -> list[StackedResult]:
+        """`infer` for many requests."""
+        return self._many(requests, lambda request: self._stacks.acquire(request.stack))
+
+    def route_scores_many(self, router: AdapterRef, requests: Sequence[Request]) -> list[dict[str, float]]:
+        """The probability of each of the router's labels, for every request, whose `stack` is not read."""
+        decisions: list[Decision] = self._with(router, "router", requests, answers=False)
+        return [decision.probabilities for decision in decisions]
+
+    def generate_many(self, adapter: AdapterRef, requests: Sequence[Request]) -> list[str]:
+        """The given expert's answer to every request, without routing; the requests' `stack` is not read."""
+        return self._with(adapter, "expert", requests)
+
+    def _with(self, adapter: AdapterRef, kind: str, requests: Sequence[Request], **options: Any) -> list[Any]:
+        held: list[str] = []
+        try:
+            role = self._load(adapter, kind, held)
+            if kind == "router":
+                alone = Deployment(adapter.digest, role, {}, self._runner.trie(role.card.labels))
             else:
-                seen = self._runner.look([sample.image for sample in group], card, clock)
-            answers = self._answers(expert, card, seen, group, clock)
-            for i, (text, tokens, reason) in zip(rows, answers, strict=True):
-                timings = timings_of(queued, decisions[i].timings, clock.shared_by(len(rows)))
-                results[i] = StackedResult(decisions[i], text, parse_tool_call(text), tokens, reason, timings)
-        return [results[i] for i in range(len(samples))]
+                alone = Deployment(adapter.digest, None, {adapter.name: role})
 
-    def _answers(
-        self, expert: AdapterRef, card: AdapterCard, views: list[View], samples: list[Sample], clock: Clock
-    ) -> list[tuple[str, int, str]]:
-        """Text, number of tokens and finish reason for each sample."""
-        self._bank.activate(expert.digest)
-        words = [sample.words for sample in samples]
-        limits = [sample.max_tokens for sample in samples]
-        answers = self._runner.generate(card, views, words, limits, clock)
-        return [(self._runner.prompts.text(a.ids), len(a.ids), a.finish_reason) for a in answers]
+            def acquire(_: Request) -> Deployment:
+                self._pool.repin(alone.digests)
+                return alone
 
-    def _chunked(self, requests: Sequence[Request], work: Callable[[list[Sample]], list[T]]) -> list[T]:
-        """Queue a batch at a time, so that other requests get their turn in between."""
-        results: list[T] = []
-        for start in range(0, len(requests), self.limits.batch):
-            samples = [Sample.of(request) for request in requests[start : start + self.limits.batch]]
-            results += self._submit(partial(_unqueued, work, samples)).result()
+            return self._many(requests, acquire, **options)
+        finally:
+            self._pool.unpin(held)
+
+    def _many(self, requests: Sequence[Request], acquire: Callable[[Request], Deployment], **options: Any) -> list[Any]:
+        """At most two batches are under way, so that no more images than theirs are in memory."""
+        results: list[Any] = []
+        ahead: deque[list[Job]] = deque()
+        try:
+            for start in range(0, len(requests), self.limits.batch):
+                jobs: list[Job] = []
+                try:
+                    for request in requests[start : start + self.limits.batch]:
+                        jobs.append(self._job(request, acquire(request), math.inf, **options))
+                    self._scheduler.submit(jobs, bounded=False)
+                except BaseException:
+                    for job in jobs:
+                        self._pool.unpin(job.deployment.digests)
+                    raise
+                ahead.append(jobs)
+                if len(ahead) > 1:
+                    results += [job.future.result() for job in ahead.popleft()]
+            while ahead:
+                results += [job.future.result() for job in ahead.popleft()]
+        except BaseException:
+            for job in (job for jobs in ahead for job in jobs):
+                job.future.cancel()
+            raise
         return results
 
-    def _many(self, requests: Sequence[Request], work: Callable[[str, list[Sample]], list[T]]) -> list[T]:
-        by_stack: dict[str, list[int]] = defaultdict(list)
-        for i, request in enumerate(requests):
-            by_stack[request.stack].append(i)
-        results: dict[int, T] = {}
-        for stack, rows in by_stack.items():
-            done = self._chunked([requests[i] for i in rows], partial(work, stack))
-            results.update(zip(rows, done, strict=True))
-        return [results[i] for i in range(len(requests))]
+    # On the caller's thread
 
+    def _submit(self, request: Request, **options: Any) -> Future[Any]:
+        deadline = time.monotonic() + self.limits.deadline_s
+        job = self._job(request, self._stacks.acquire(request.stack), deadline, **options)
+        try:
+            self._scheduler.submit([job])
+        except BaseException:
+            self._pool.unpin(job.deployment.digests)
+            raise
+        return job.future
 
-def _unqueued(work: Callable[[list[Sample]], list[T]], samples: list[Sample], _: float) -> list[T]:
-    return work(samples)
+    def _job(self, request: Request, deployment: Deployment, deadline: float, **options: Any) -> Job:
+        """The request, checked and prepared for the first adapter; it owns the pins of the deployment from now on."""
+        try:
+            first, prompts = deployment.first, self._runner.prompts
+            self._pool.check(first.ref.digest)
+            job = Job.of(request, deployment, deadline, **options)
+            job.pixels = prompts.pixels(job.image, first.card.min_pixels, first.card.max_pixels)
+            job.prompt = prompts.ids(first.card, job.words, job.pixels.grid)
+            job.mark("preprocess")
+        except BaseException:
+            self._pool.unpin(deployment.digests)
+            raise
+        return job
+
+    def _load(self, adapter: AdapterRef, kind: str, held: list[str]) -> Role:
+        """Pin the adapter, added to `held`, after reading it if it is not in the pool."""
+        card = self._pool.pin(adapter.digest) or self._read(adapter.digest)
+        held.append(adapter.digest)
+        if card.kind != kind:
+            raise InputError(f"The adapter {adapter.name} is no {kind}: its card says {card.kind}.")
+        return Role(adapter, card)
+
+    def _read(self, digest: str) -> AdapterCard:
+        dtype = self._runner.model.dtype
+        adapter = read_adapter(self._resolve(digest), digest, self.base, self._shape, dtype)
+        return self._scheduler.call(lambda: self._pool.place(adapter)).result()

@@ -1,4 +1,4 @@
-"""The model's maths, with the adapter that is active: scoring names in one pass, and greedy decoding."""
+"""The model's maths, whatever adapters are at work: scoring names in one pass, prompts, and greedy decoding."""
 
 from __future__ import annotations
 
@@ -10,26 +10,29 @@ import torch
 from transformers import DynamicCache
 
 from inference.engines.in_process.batch import Batch
+from inference.engines.in_process.keys_values import KeysValues
 from inference.routing.trie import NameTrie
 
 
-def name_log_likelihoods(model: Any, batch: Batch, trie: NameTrie) -> torch.Tensor:
-    """The log-likelihood of every name of `trie` as the whole answer: (B, names), float32.
+def name_log_likelihoods(model: Any, batch: Batch, tries: Sequence[NameTrie]) -> list[torch.Tensor]:
+    """For every row, the log-likelihood of each name of its trie as the whole answer: (names,), float32.
 
-    One forward pass over prompt and packed names. A name's tokens see the prompt and the tokens that they
+    One forward pass over prompts and packed names. A name's tokens see the prompt and the tokens that they
     continue, at the positions they would have if the name were alone.
     """
     count, length = batch.ids.shape
-    device, tail = batch.ids.device, len(trie.ids)
-    ids = torch.cat([batch.ids, torch.tensor([trie.ids], device=device).expand(count, -1)], dim=1)
-    behind = batch.next_position + torch.tensor([trie.depths], device=device)
+    device, longest = batch.ids.device, max(len(trie.ids) for trie in tries)
+    distinct = {id(trie): _Tail(trie, longest) for trie in tries}
+    tails = [distinct[id(trie)] for trie in tries]
+    ids = torch.cat([batch.ids, torch.stack([tail.ids for tail in tails]).to(device)], dim=1)
+    behind = batch.next_position + torch.stack([tail.depths for tail in tails]).to(device)
     positions = torch.cat([batch.positions, behind.expand(3, -1, -1)], dim=2)
 
-    allowed = torch.zeros(count, length + tail, length + tail, dtype=torch.bool, device=device)
+    allowed = torch.zeros(count, length + longest, length + longest, dtype=torch.bool, device=device)
     causal = torch.ones(length, length, dtype=torch.bool, device=device).tril()
     allowed[:, :length, :length] = causal & batch.present[:, None, :]
     allowed[:, length:, :length] = batch.present[:, None, :]
-    allowed[:, length:, length:] = torch.tensor(trie.visible(), device=device)
+    allowed[:, length:, length:] = torch.stack([tail.visible for tail in tails]).to(device)
     allowed.diagonal(dim1=1, dim2=2).fill_(True)  # Padding sees itself: a row that sees nothing becomes NaN.
     mask = torch.zeros(allowed.shape, dtype=model.dtype, device=device)
     mask.masked_fill_(~allowed, torch.finfo(model.dtype).min)
@@ -39,27 +42,36 @@ def name_log_likelihoods(model: Any, batch: Batch, trie: NameTrie) -> torch.Tens
         position_ids=positions,
         attention_mask=mask[:, None],
         mm_encoder_outputs=batch.features,
-        logits_to_keep=tail + 1,
+        logits_to_keep=longest + 1,
         use_cache=False,
     ).logits
-    token_scores = logits.float().log_softmax(dim=-1)
-    return torch.stack(
-        [token_scores[:, [row for row, _ in path], [token for _, token in path]].sum(dim=-1) for path in trie.paths],
-        dim=1,
-    )
+    return [tail.likelihoods(row) for tail, row in zip(tails, logits, strict=True)]
 
 
-@dataclass(frozen=True)
-class Answer:
-    """Generated ids without the end token; `finish_reason` is "stop", or "length" at the limit."""
+class _Tail:
+    """A trie as tensors, padded to `length` tokens that nobody sees and that see themselves."""
 
-    ids: list[int]
-    finish_reason: str
+    def __init__(self, trie: NameTrie, length: int) -> None:
+        own = len(trie.ids)
+        self.ids, self.depths = torch.zeros(2, length, dtype=torch.long)
+        self.ids[:own], self.depths[:own] = torch.tensor(trie.ids), torch.tensor(trie.depths)
+        self.visible = torch.zeros(length, length, dtype=torch.bool)
+        self.visible[:own, :own] = torch.tensor(trie.visible())
+        steps = [(row, token, name) for name, path in enumerate(trie.paths) for row, token in path]
+        self._rows, self._tokens, self._names = torch.tensor(steps).unbind(1)
+        self._count = len(trie.paths)
+
+    def likelihoods(self, logits: torch.Tensor) -> torch.Tensor:
+        """From the logits behind the prompt and behind each token of the tail, (1 + length, words)."""
+        rows, tokens, names = (part.to(logits.device) for part in (self._rows, self._tokens, self._names))
+        logits = logits.float()
+        scores = logits[rows, tokens] - logits.logsumexp(dim=-1)[rows]
+        return scores.new_zeros(self._count).index_add_(0, names, scores)
 
 
 @dataclass
 class Prefilled:
-    """What decoding continues from: the prompts' keys and values, and the logits behind them (B, words)."""
+    """What decoding continues from: the prompts' keys and values, and the logits behind them (rows, words)."""
 
     cache: DynamicCache
     logits: torch.Tensor
@@ -80,27 +92,22 @@ def prefill(model: Any, batch: Batch) -> Prefilled:
     return Prefilled(cache, logits[:, -1])
 
 
-def decode(model: Any, batch: Batch, prefilled: Prefilled, limits: Sequence[int], ends: frozenset[int]) -> list[Answer]:
-    """Greedy decoding, at most `limits[i]` tokens for prompt `i`, until it answers one of the `ends`."""
-    answers: list[list[int]] = [[] for _ in limits]
-    reasons: list[str | None] = [None] * len(limits)
-    logits, present = prefilled.logits, batch.present
-    for step in range(max(limits)):
-        tokens = logits.argmax(dim=-1)
-        for i, token in enumerate(tokens.tolist()):
-            if reasons[i] is None and token in ends:
-                reasons[i] = "stop"
-            elif reasons[i] is None:
-                answers[i].append(token)
-                reasons[i] = "length" if len(answers[i]) >= limits[i] else None
-        if all(reasons):
-            break
-        present = torch.cat([present, present.new_ones(len(limits), 1)], dim=1)
-        logits = model(
-            input_ids=tokens[:, None],
-            position_ids=(batch.next_position + step).expand(3, -1, -1),
-            attention_mask=present,
-            past_key_values=prefilled.cache,
-            use_cache=True,
-        ).logits[:, -1]
-    return [Answer(ids, reason or "length") for ids, reason in zip(answers, reasons, strict=True)]
+def step(model: Any, tokens: Sequence[int], positions: Sequence[int], kept: KeysValues) -> torch.Tensor:
+    """Feed one token a row, at these mrope positions; the logits behind them (rows, words)."""
+    device = model.device
+    logits: torch.Tensor = model(
+        input_ids=torch.tensor(tokens, device=device)[:, None],
+        position_ids=torch.tensor(positions, device=device)[:, None].expand(3, -1, -1),
+        attention_mask=kept.begin(device, model.dtype),
+        past_key_values=kept,
+        use_cache=True,
+    ).logits
+    kept.finish()
+    return logits[:, -1]
+
+
+def choose(logits: torch.Tensor) -> list[int | None]:
+    """The most likely token of each row; None where the logits are no numbers."""
+    highest, tokens = logits.max(dim=-1)
+    pairs = zip(highest.isfinite().tolist(), tokens.tolist(), strict=True)
+    return [token if finite else None for finite, token in pairs]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -38,11 +39,13 @@ class Pixels:
 
 
 class PromptBuilder:
-    """Builds prompts with one processor (a `Qwen3VLProcessor`). Not safe for use from two threads at once."""
+    """Builds prompts with one processor (a `Qwen3VLProcessor`). Any thread may call: each half has a lock."""
 
     def __init__(self, processor: Any) -> None:
         self._processor = processor
         self._tokenizer = processor.tokenizer
+        self._seeing, self._writing = threading.Lock(), threading.RLock()
+        self._frames: dict[tuple[bool, bool, bool], str] = {}
         self.image_token: int = processor.image_token_id
         self._added: dict[str, int] = self._tokenizer.get_added_vocab()
         self._merged_patches: int = processor.image_processor.merge_size**2
@@ -52,7 +55,8 @@ class PromptBuilder:
     def pixels(self, image: Image.Image, min_pixels: int, max_pixels: int) -> Pixels:
         """Resize the image into the pixel budget, keeping its shape, and cut it into patches."""
         size = {"shortest_edge": min_pixels, "longest_edge": max_pixels}
-        batch = self._processor.image_processor(images=[image], size=size, return_tensors="pt")
+        with self._seeing:
+            batch = self._processor.image_processor(images=[image], size=size, return_tensors="pt")
         return Pixels(batch["pixel_values"], batch["image_grid_thw"])
 
     def ids(self, card: AdapterCard, words: str, grid: torch.Tensor) -> list[int]:
@@ -61,18 +65,21 @@ class PromptBuilder:
         The card's texts are tokenised as training does; in the user's words, nothing becomes an added token:
         the added tokens, image placeholders among them, are exactly those of the prompt without words.
         """
-        ids = self._assemble(card, words, grid)
-        if words and self._structure(ids) != self._structure(self._assemble(card, "", grid)):
-            raise InputError("The prompt cannot be told apart from control tokens: reword it.")
-        return ids
+        with self._writing:
+            ids = self._assemble(card, words, grid)
+            if words and self._structure(ids) != self._structure(self._assemble(card, "", grid)):
+                raise InputError("The prompt cannot be told apart from control tokens: reword it.")
+            return ids
 
     def name_ids(self, name: str) -> list[int]:
         """Token ids of an adapter's name as the router answers it, without the end token."""
-        return self._encode(name)
+        with self._writing:
+            return self._encode(name)
 
     def text(self, ids: list[int]) -> str:
         """The text of generated ids."""
-        return str(self._tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
+        with self._writing:
+            return str(self._tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
     def _assemble(self, card: AdapterCard, words: str, grid: torch.Tensor) -> list[int]:
         before, _, after = card.human.partition("<image>")
@@ -90,14 +97,20 @@ class PromptBuilder:
         return ids
 
     def _frame(self, card: AdapterCard, before: str, after: str) -> str:
-        """The chat template with a mark where each text belongs."""
+        """The chat template with a mark where each text belongs; there are eight of them."""
+        key = (bool(before.strip()), bool(after.strip()), bool(card.system))
+        if key not in self._frames:
+            self._frames[key] = self._render(*key)
+        return self._frames[key]
+
+    def _render(self, before: bool, after: bool, system: bool) -> str:
         content = [
-            *([{"type": "text", "text": _BEFORE}] if before.strip() else []),
+            *([{"type": "text", "text": _BEFORE}] if before else []),
             {"type": "image"},
-            *([{"type": "text", "text": _AFTER}] if after.strip() else []),
+            *([{"type": "text", "text": _AFTER}] if after else []),
         ]
-        system = [{"role": "system", "content": [{"type": "text", "text": _SYSTEM}]}] if card.system else []
-        messages = [*system, {"role": "user", "content": content}]
+        first = [{"role": "system", "content": [{"type": "text", "text": _SYSTEM}]}] if system else []
+        messages = [*first, {"role": "user", "content": content}]
         return str(self._processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
 
     def _plain(self, template: str, words: str) -> list[int]:

@@ -1,6 +1,6 @@
-"""Routing and answering many samples with the adapter that is active, on a model that is already loaded.
+"""A loaded model and its processor, and routing and answering with whatever adapter is active in it.
 
-The engine, the evaluation of a router alone and a trainer's metric all run these same steps.
+A trainer's metric runs these steps; the engine runs the same ones for batches of mixed adapters.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from PIL import Image
 from adapters.card import AdapterCard
 from datasets_app.errors import InputError
 from inference.engines.base import EngineError
-from inference.engines.in_process.batch import View, collate, look
-from inference.engines.in_process.clock import Clock
-from inference.engines.in_process.passes import Answer, decode, name_log_likelihoods, prefill
+from inference.engines.in_process.batch import Batch, View, collate, look
+from inference.engines.in_process.keys_values import KeysValues
+from inference.engines.in_process.passes import choose, name_log_likelihoods, prefill, step
 from inference.engines.in_process.prompts import PromptBuilder
 from inference.routing.scoring import probabilities
 from inference.routing.trie import NameTrie
@@ -48,40 +48,43 @@ class Runner:
         except ValueError as error:
             raise InputError(f"The labels cannot be told apart: {error}") from error
 
-    def look(self, images: Sequence[Image.Image], card: AdapterCard, clock: Clock) -> list[View]:
+    def look(self, images: Sequence[Image.Image], card: AdapterCard) -> list[View]:
         """What the vision tower sees in the images within the card's pixel budget."""
-        with clock.stage("preprocess"):
-            pixels = [self.prompts.pixels(image, card.min_pixels, card.max_pixels) for image in images]
-        with clock.stage("vision"):
-            return look(self.model, pixels)
+        return look(self.model, [self.prompts.pixels(image, card.min_pixels, card.max_pixels) for image in images])
 
     def route(
-        self, card: AdapterCard, trie: NameTrie, views: Sequence[View], words: Sequence[str], clock: Clock
+        self, card: AdapterCard, trie: NameTrie, views: Sequence[View], words: Sequence[str]
     ) -> list[dict[str, float]]:
         """The probability of each of the card's labels, for every sample."""
-        with clock.stage("preprocess"):
-            ids = [self.prompts.ids(card, text, view.grid) for text, view in zip(words, views, strict=True)]
-            batch = collate(self.model, ids, views, self.prompts.image_token)
-        with clock.stage("route"):
-            scores = name_log_likelihoods(self.model, batch, trie).tolist()
-        return [probabilities(dict(zip(card.labels, row, strict=True))) for row in scores]
+        batch = self.collate([self.ids(card, text, view) for text, view in zip(words, views, strict=True)], views)
+        rows = name_log_likelihoods(self.model, batch, [trie] * len(views))
+        return [probabilities(dict(zip(card.labels, row.tolist(), strict=True))) for row in rows]
 
-    def generate(
-        self,
-        card: AdapterCard,
-        views: Sequence[View],
-        words: Sequence[str],
-        limits: Sequence[int],
-        clock: Clock,
-    ) -> list[Answer]:
-        """Answer every sample greedily, with at most `limits[i]` tokens."""
-        with clock.stage("preprocess"):
-            ids = [self.prompts.ids(card, text, view.grid) for text, view in zip(words, views, strict=True)]
-            batch = collate(self.model, ids, views, self.prompts.image_token)
-        with clock.stage("prefill"):
-            prefilled = prefill(self.model, batch)
-        with clock.stage("decode"):
-            return decode(self.model, batch, prefilled, limits, self.ends)
+    def ids(self, card: AdapterCard, words: str, view: View) -> list[int]:
+        """Token ids of the prompt."""
+        return self.prompts.ids(card, words, view.grid)
+
+    def collate(self, prompts: Sequence[list[int]], views: Sequence[View]) -> Batch:
+        """The prompts as one batch; prompt `i` shows view `i`."""
+        return collate(self.model, prompts, views, self.prompts.image_token)
+
+    def generate(self, card: AdapterCard, views: Sequence[View], words: Sequence[str], limit: int) -> list[str]:
+        """Answer every sample greedily, with at most `limit` tokens."""
+        batch = self.collate([self.ids(card, text, view) for text, view in zip(words, views, strict=True)], views)
+        prefilled, kept = prefill(self.model, batch), KeysValues()
+        for row, length in enumerate(batch.present.sum(dim=1).tolist()):
+            kept.join(prefilled.cache, row, length)
+        answers: list[list[int]] = [[] for _ in views]
+        going, logits, positions = set(range(len(views))), prefilled.logits, batch.next_position[:, 0].tolist()
+        for number in range(limit):
+            tokens = [token or 0 for token in choose(logits)]
+            going -= {row for row in going if tokens[row] in self.ends}
+            for row in going:
+                answers[row].append(tokens[row])
+            if not going or number == limit - 1:
+                break
+            logits = step(self.model, tokens, [position + number for position in positions], kept)
+        return [self.prompts.text(answer) for answer in answers]
 
     @contextmanager
     def serving(self) -> Iterator[None]:
@@ -114,8 +117,8 @@ def route_scores(
     scores: list[dict[str, float]] = []
     with runner.serving():
         for start in range(0, len(images), batch_size):
-            views = runner.look(images[start : start + batch_size], card, Clock())
-            scores += runner.route(card, trie, views, prompts[start : start + batch_size], Clock())
+            views = runner.look(images[start : start + batch_size], card)
+            scores += runner.route(card, trie, views, prompts[start : start + batch_size])
     return scores
 
 
@@ -133,8 +136,6 @@ def generate_batch(
     texts: list[str] = []
     with runner.serving():
         for start in range(0, len(images), batch_size):
-            chunk = prompts[start : start + batch_size]
-            views = runner.look(images[start : start + batch_size], card, Clock())
-            answers = runner.generate(card, views, chunk, [max_tokens] * len(chunk), Clock())
-            texts += [runner.prompts.text(answer.ids) for answer in answers]
+            views = runner.look(images[start : start + batch_size], card)
+            texts += runner.generate(card, views, prompts[start : start + batch_size], max_tokens)
     return texts

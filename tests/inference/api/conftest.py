@@ -9,7 +9,7 @@ from django.core.cache import cache
 from rest_framework.test import APIClient
 
 from adapters.models import Stack
-from inference.engines.types import AdapterRef, Decision, Request, StackedResult, StackSpec
+from inference.engines.types import AdapterRef, Decision, Request, StackedResult, StackSpec, StreamEvent, TextDelta
 from inference.services import get_engine
 from tests.cast import make_champion, make_client
 
@@ -19,6 +19,8 @@ class ScriptedEngine:
 
     def __init__(self) -> None:
         self.failure: Exception | None = None
+        self.breaks: Exception | None = None
+        self.closed_streams = 0
         self.requests: list[Request] = []
         self.stacks: list[StackSpec] = []
 
@@ -50,6 +52,20 @@ class ScriptedEngine:
             finish_reason="stop",
             timings={"route": 12.0, "generate": 80.0},
         )
+
+    def stream(self, request: Request) -> Iterator[StreamEvent]:
+        """Click, in three deltas; `breaks` after the first of them."""
+        try:
+            result = self.infer(request)
+            yield result.decision
+            yield TextDelta(result.text[:11])
+            if self.breaks:
+                raise self.breaks
+            yield TextDelta(result.text[11:20])
+            yield TextDelta(result.text[20:])
+            yield result
+        finally:
+            self.closed_streams += 1
 
     def status(self) -> dict[str, object]:
         """Fine."""

@@ -24,6 +24,7 @@ from inference.engines.in_process import InProcessEngine
 from inference.engines.remote import RemoteEngine
 from inference.engines.types import AdapterRef, Request, StackSpec
 from tests.inference.engines.small import EXPERTS, make_adapter, make_image, make_model, save_base
+from tests.inference.engines.truth import Truth
 
 TOKEN = "engine-token"
 
@@ -75,6 +76,12 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
         refs[name] = AdapterRef(name, store.add(folders[name]).digest)
     stack = StackSpec(mark, refs["router"], tuple(refs[name] for name in EXPERTS))
     return World(base, processor, store, stack, folders)
+
+
+@pytest.fixture(scope="session")
+def truth(world: World) -> Truth:
+    """Fresh bases with one adapter each."""
+    return Truth(world.processor)
 
 
 @pytest.fixture(scope="session")

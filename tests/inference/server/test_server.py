@@ -19,7 +19,7 @@ from inference.engines import wire
 from inference.engines.base import EngineBusy, EngineError, StackNotDeployed
 from inference.engines.images import UnsupportedImage
 from inference.engines.remote import RemoteEngine
-from inference.engines.types import AdapterRef, Decision, Request, StackedResult, StackSpec
+from inference.engines.types import AdapterRef, Decision, Request, StackedResult, StackSpec, StreamEvent, TextDelta
 from inference.server.__main__ import TOKEN as TOKEN_VARIABLE
 from inference.server.__main__ import main
 from inference.server.app import HOST, build_app
@@ -41,6 +41,7 @@ class FakeEngine:
     def __init__(self) -> None:
         self.failure: Exception | None = None
         self.holding = False
+        self.told: list[StreamEvent] = [DECISION, TextDelta("é "), TextDelta("<tool_call>")]
         self.seen: list[Any] = []
         self.queued: list[Future[Any]] = []
         self.closed = False
@@ -50,13 +51,18 @@ class FakeEngine:
         self.loadable.wait(10)
         return self
 
-    def submit_deploy(self, stack: StackSpec) -> Future[None]:
-        return self._answer(stack, None)
+    def deploy(self, stack: StackSpec) -> None:
+        self._answer(stack, None).result()
 
     def submit_route(self, request: Request) -> Future[Decision]:
         return self._answer(request, DECISION)
 
     def submit_infer(self, request: Request) -> Future[StackedResult]:
+        return self._answer(request, RESULT)
+
+    def submit_stream(self, request: Request, on_event: Callable[[StreamEvent], None]) -> Future[StackedResult]:
+        for event in self.told:
+            on_event(event)
         return self._answer(request, RESULT)
 
     def status(self) -> dict[str, object]:
@@ -93,7 +99,7 @@ def url(fake: FakeEngine) -> Iterator[str]:
         return asyncio.run_coroutine_threadsafe(step, loop).result(10)
 
     runner = web.AppRunner(
-        build_app(Host(fake.load, lambda: None, deadline_s=0.3), TOKEN), handler_cancellation=True, shutdown_timeout=1
+        build_app(Host(fake.load, lambda: None), TOKEN), handler_cancellation=True, shutdown_timeout=1
     )
     run(runner.setup())
     run(web.TCPSite(runner, "127.0.0.1", 0).start())
@@ -175,7 +181,7 @@ def test_the_port_is_open_while_the_model_loads(fake: FakeEngine, url: str) -> N
 
 
 @pytest.mark.parametrize("given", [None, "", "Bearer", "Bearer a-toke", "Bearer a-tokenn", "bearer a-token", "Basic é"])
-@pytest.mark.parametrize("path", ["/status", "/deploy", "/route", "/infer", "/nothing"])
+@pytest.mark.parametrize("path", ["/status", "/deploy", "/route", "/infer", "/stream", "/nothing"])
 def test_every_path_but_health_needs_the_token(ready: str, path: str, given: str | None) -> None:
     headers = {} if given is None else {"Authorization": given.encode()}
     for method in ("GET", "POST"):
@@ -189,7 +195,7 @@ def test_a_wrong_token_is_told(ready: str) -> None:
         RemoteEngine(ready, "wrong").status()
 
 
-@pytest.mark.parametrize("path", ["/route", "/infer", "/deploy"])
+@pytest.mark.parametrize("path", ["/route", "/infer", "/stream", "/deploy"])
 @pytest.mark.parametrize(
     "body",
     [
@@ -229,11 +235,33 @@ def test_a_client_that_left_is_dropped_from_the_queue(fake: FakeEngine, ready: s
     eventually(lambda: fake.queued and fake.queued[0].cancelled())
 
 
-def test_a_turn_that_does_not_come_is_busy(fake: FakeEngine, remote: RemoteEngine) -> None:
+def test_a_stream_tells_everything_in_order(fake: FakeEngine, remote: RemoteEngine) -> None:
+    assert list(remote.stream(REQUEST)) == [*fake.told, RESULT]
+    assert fake.seen == [REQUEST]
+
+
+@pytest.mark.parametrize("told", [[], [DECISION]])
+@pytest.mark.parametrize(
+    "error", [UnsupportedImage("No PNG."), StackNotDeployed("Deploy it."), EngineBusy("Full."), EngineError("Broken.")]
+)
+def test_failures_of_a_stream_keep_their_kind(
+    fake: FakeEngine, remote: RemoteEngine, told: list[StreamEvent], error: Exception
+) -> None:
+    """Before the first event and behind it."""
+    fake.failure, fake.told = error, told
+    events = remote.stream(REQUEST)
+    assert [next(events) for _ in told] == told
+    with pytest.raises(type(error), match=str(error)) as raised:
+        next(events)
+    assert type(raised.value) is type(error)
+
+
+def test_whoever_leaves_a_stream_ends_the_request(fake: FakeEngine, remote: RemoteEngine) -> None:
     fake.holding = True
-    with pytest.raises(EngineBusy, match="waited"):
-        remote.infer(REQUEST)
-    assert fake.queued[0].cancelled()
+    events = remote.stream(REQUEST)
+    assert next(events) == DECISION
+    events.close()  # type: ignore[attr-defined]
+    eventually(lambda: fake.queued[0].cancelled())
 
 
 def test_nobody_at_the_address() -> None:

@@ -12,7 +12,6 @@ from PIL import Image as PillowImage
 
 from adapters.card import AdapterCard
 from inference.engines.in_process.batch import View, collate
-from inference.engines.in_process.clock import Clock
 from inference.engines.in_process.runner import Runner
 
 IGNORED = -100
@@ -70,7 +69,7 @@ class Samples:
         if index in self._views:
             return self._views[index]
         with torch.no_grad():
-            view = self.runner.look([self._image(index)], self.card, Clock())[0]
+            view = self.runner.look([self._image(index)], self.card)[0]
         size = sum(part.nbytes for part in (view.embeds, *view.deepstack))
         if size <= self._room:
             self._room -= size

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
-from inference.engines.in_process.clock import Clock
 from inference.routing.metrics import confusion, macro_f1
 from inference.routing.scoring import best
 from workers.recipes.training.samples import IGNORED, Samples
@@ -27,7 +26,7 @@ def router_validation(samples: Samples, batch_size: int) -> Validation:
         with samples.runner.serving():
             for indices in _batches(len(samples), batch_size):
                 words = [samples.words[index] for index in indices]
-                scores += samples.runner.route(samples.card, trie, samples.views(indices), words, Clock())
+                scores += samples.runner.route(samples.card, trie, samples.views(indices), words)
         matrix = confusion(labels, samples.targets, [best(row) for row in scores])
         confidence = sum(row[label] for row, label in zip(scores, samples.targets, strict=True)) / len(scores)
         f1 = macro_f1(matrix)

@@ -1,0 +1,242 @@
+"""What stacking, batching and many adapters cost: `python -m benchmarks.engine [--size tiny|mid|8b] [--rounds N] …`.
+
+Everything is timed side by side, in turn, on one model with random weights (`tiny` is the repository's own base), so
+that a busy machine slows all of it alike: only the ratios mean something. With one CPU thread it is the process's own
+CPU time that counts, which other processes hardly disturb, else the time that passes. Prints medians and quartiles,
+writes `benchmarks/results/engine.json`. Ratios called `over` are of times, smaller is better, save `eight.*`: those are
+of throughputs, larger is better.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import platform
+import resource
+import statistics
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from random import Random
+
+import torch
+from PIL import Image
+from tqdm import tqdm
+
+from adapters.store import Store
+from benchmarks.models import SIZES, Size, make_adapter, make_base
+from datasets_app.samples.kinds import KINDS
+from datasets_app.samples.screen import Screen
+from inference.engines.images import decode
+from inference.engines.in_process import InProcessEngine, Limits, generate_batch
+from inference.engines.types import AdapterRef, Request, StackSpec
+
+RESULT = Path(__file__).parent / "results" / "engine.json"
+POPULATIONS = (3, 16, 64)
+TOKENS = 24
+NAME_TOKENS = 6  # of a router's answer where it is generated
+FRESH_ROUNDS = 2  # loading a base is slow
+
+
+class Bench:
+    """An engine with 64 experts, and the ways to ask it."""
+
+    def __init__(self, size: Size, folder: Path) -> None:
+        self.size = size
+        self.base = make_base(size, folder / "base")
+        self.store = Store(folder / "store")
+        self.times: dict[str, list[float]] = defaultdict(list)
+        self.bytes = {}
+        names = [f"expert-{number}" for number in range(max(POPULATIONS))]
+        self.experts = [self._adapter(name) for name in tqdm(names, desc="adapters")]
+        self.routers = {count: self._adapter(f"router-{count}", tuple(names[:count])) for count in POPULATIONS}
+        self.talking_router = self._adapter("talking-router")
+        limits = Limits(queue=64, deadline_s=3600, batch=16, stacks=200, adapters=100)
+        self.engine = InProcessEngine.load(self.base, self.store.path, limits)
+        self.stacks: dict[tuple[int, int], StackSpec] = {}
+
+    def _adapter(self, name: str, labels: tuple[str, ...] = ()) -> AdapterRef:
+        with tempfile.TemporaryDirectory() as folder:
+            make_adapter(self.size, self.base, Path(folder), name, labels)
+            return AdapterRef(name, self.store.add(Path(folder)).digest)
+
+    def stack(self, population: int, expert: int) -> StackSpec:
+        """A stack of so many names, all of which mean one expert: so the benchmark knows who answers."""
+        digest = self.experts[expert].digest
+        named = tuple(AdapterRef(f"expert-{number}", digest) for number in range(population))
+        return StackSpec(self.engine.base, self.routers[population], named)
+
+    def deploy(self) -> None:
+        """All stacks, timed, and what they take."""
+        for population in POPULATIONS:
+            for expert in range(population):
+                stack = self.stack(population, expert)
+                held = self.experts[expert].digest in self.engine.status()["adapters"]  # type: ignore[operator]
+                first = self.routers[population].digest not in self.engine.status()["adapters"]  # type: ignore[operator]
+                took = timed(lambda stack=stack: self.engine.deploy(stack))
+                if not first:
+                    self.times["deploy_ms" if held else "load_ms"].append(took)
+                self.stacks[population, expert] = stack
+            self.bytes[f"adapters_{population}"] = self.engine.status()["adapter_bytes"]
+
+    def request(self, seed: int, expert: int, population: int = 3) -> Request:
+        """A drawn screen for that expert."""
+        digest = self.stacks[population, expert].digest
+        return Request(digest, screenshot(seed, self.size.pixels), "Do what is asked.", TOKENS)
+
+    def alone(self, seed: int) -> None:
+        """One request at a time: the expert only, stacked, and the two usual ways to stack."""
+        request, expert = self.request(seed, seed % 3), self.experts[seed % 3]
+
+        def two_calls() -> None:
+            self.engine.generate_many(self.talking_router, [Request("", request.image, request.prompt, NAME_TOKENS)])
+            self.engine.generate_many(expert, [request])
+
+        ways: list[tuple[str, Callable[[], object]]] = [
+            ("expert_only", lambda: self.engine.generate_many(expert, [request])),
+            ("plain", lambda: self.engine.infer(request)),
+            ("two_calls", two_calls),
+        ]
+        if len(self.times["fresh_base"]) < FRESH_ROUNDS:
+            ways.append(("fresh_base", lambda: self._fresh(request, expert)))
+        for name, way in rotated(ways, seed):
+            self.times[name].append(timed(way))
+
+    def _fresh(self, request: Request, expert: AdapterRef) -> None:
+        """A base loaded for each of the two adapters, which generate one after the other."""
+        from peft import PeftModel
+
+        from adapters.backbone.loading import load_model, load_processor
+        from adapters.card import AdapterCard
+
+        processor, image = load_processor(self.base), decode(request.image)
+        for adapter, tokens in ((self.talking_router, NAME_TOKENS), (expert, TOKENS)):
+            folder = self.store.path(adapter.digest)
+            model = PeftModel.from_pretrained(load_model(self.base), folder).eval()
+            generate_batch(model, processor, AdapterCard.read(folder), [image], [request.prompt], tokens)
+
+    def together(self, seed: int, concurrent: list[int]) -> None:
+        """Many requests at once: of one adapter and of three, one after the other, and of more and more adapters."""
+        ways: list[tuple[str, Callable[[], object]]] = []
+        for count in sorted({*concurrent, 8}):
+            ways.append((f"{count}_one_adapter", lambda count=count: self._at_once(seed, count, 3, 1)))
+            ways.append((f"{count}_mixed", lambda count=count: self._at_once(seed, count, 3, 3)))
+        for population in POPULATIONS:
+            ways.append((f"adapters_{population}", lambda p=population: self._at_once(seed, 8, p, p)))
+        ways.append(("eight_sequential", lambda: [self.engine.infer(self.request(seed + i, i % 3)) for i in range(8)]))
+        for name, way in rotated(ways, seed):
+            self.times[name].append(timed(way))
+
+    def _at_once(self, seed: int, count: int, population: int, adapters: int) -> None:
+        requests = [self.request(seed + i, (seed * count + i) % adapters, population) for i in range(count)]
+        for future in [self.engine.submit_infer(request) for request in requests]:
+            future.result()
+
+    def report(self, rounds: int) -> dict[str, object]:
+        """The ratios, round by round, and the medians of the times."""
+        times = self.times
+
+        def ratio(over: str, under: str) -> float:
+            return statistics.median(a / b for a, b in zip(times[over], times[under], strict=False))
+
+        return {
+            "device": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine(),
+            "threads": torch.get_num_threads(),
+            "size": asdict(self.size) | {"parameters": sum(p.numel() for p in self.engine._runner.model.parameters())},
+            "clock": clock_name(),
+            "rounds": rounds,
+            "tokens": TOKENS,
+            "alone": {
+                "plain_over_expert_only": ratio("plain", "expert_only"),
+                "alora_over_expert_only": None,
+                "two_calls_over_expert_only": ratio("two_calls", "expert_only"),
+                "fresh_base_over_expert_only": ratio("fresh_base", "expert_only"),
+            },
+            "eight": {
+                "mixed_over_one_adapter": ratio("8_one_adapter", "8_mixed"),
+                "over_sequential": ratio("eight_sequential", "8_mixed"),
+            },
+            "adapters_64_over_3": ratio("adapters_64", "adapters_3"),
+            "adapters_16_over_3": ratio("adapters_16", "adapters_3"),
+            "load_ms": statistics.median(times["load_ms"]),
+            "deploy_ms": statistics.median(times["deploy_ms"]),
+            "bytes": self.bytes | {"peak": peak_bytes()},
+            "ms": {name: spread(values) for name, values in times.items()},
+        }
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    """Median and quartiles."""
+    low, middle, high = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else [values[0]] * 3
+    return {"median": middle, "low": low, "high": high}
+
+
+def peak_bytes() -> int:
+    """The most memory that was in use: the GPU's, or else the process's."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def rotated(ways: list[tuple[str, Callable[[], object]]], by: int) -> list[tuple[str, Callable[[], object]]]:
+    """Begin with another one each time, so that none is always the first."""
+    start = by % len(ways)
+    return ways[start:] + ways[:start]
+
+
+def screenshot(seed: int, pixels: int) -> bytes:
+    """A drawn screen as PNG, enlarged to so many pixels."""
+    rng, out = Random(seed), io.BytesIO()
+    image: Image.Image = KINDS[rng.choice(sorted(KINDS))].draw(Screen(rng)).image
+    side = int(pixels**0.5)
+    image.resize((side, side)).save(out, "PNG")
+    return out.getvalue()
+
+
+def timed(call: Callable[[], object]) -> float:
+    """Milliseconds."""
+    clock = getattr(time, clock_name())
+    started: float = clock()
+    call()
+    return 1000 * (float(clock()) - started)
+
+
+def clock_name() -> str:
+    """Which of Python's clocks counts."""
+    alone = torch.get_num_threads() == 1 and not torch.cuda.is_available()
+    return "process_time" if alone else "perf_counter"
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    default = "8b" if torch.cuda.is_available() else "mid"
+    parser.add_argument("--size", choices=sorted(SIZES), default=default)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--concurrent", type=int, nargs="+", default=[1, 4, 8, 16], help="8 is always among them")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(SIZES[options.size], Path(folder))
+        try:
+            bench.deploy()
+            bench.engine.infer(bench.request(0, 0))  # warm
+            for seed in tqdm(range(1, options.rounds + 1), desc="rounds"):
+                bench.alone(seed)
+                bench.together(seed, options.concurrent)
+            result = bench.report(options.rounds)
+        finally:
+            bench.engine.close()
+    for name, values in result["ms"].items():  # type: ignore[attr-defined]
+        print(f"{name:18} {values['median']:9.0f} ms  ({values['low']:.0f} to {values['high']:.0f})")
+    text = json.dumps(result, indent=2)
+    RESULT.parent.mkdir(exist_ok=True)
+    RESULT.write_text(text + "\n")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

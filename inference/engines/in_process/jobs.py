@@ -1,0 +1,117 @@
+"""A request from its arrival to its result."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any
+
+from PIL import Image
+
+from adapters.card import AdapterCard
+from datasets_app.errors import InputError
+from inference.engines.images import decode
+from inference.engines.in_process.batch import View
+from inference.engines.in_process.prompts import Pixels, check_words
+from inference.engines.in_process.text import TextStream
+from inference.engines.types import AdapterRef, Decision, Request, StreamEvent
+from inference.routing.trie import NameTrie
+
+MAX_TOKENS = 4096
+
+
+@dataclass(frozen=True)
+class Role:
+    """An adapter version in a deployment."""
+
+    ref: AdapterRef
+    card: AdapterCard
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """What a request is answered with: a router and its experts; or a router alone; or, unrouted, one expert.
+
+    `digest` is the stack's, or the lone adapter's; `trie` holds the router's labels.
+    """
+
+    digest: str
+    router: Role | None
+    experts: dict[str, Role]
+    trie: NameTrie | None = None
+
+    @property
+    def first(self) -> Role:
+        """The adapter that sees the screenshot first."""
+        return self.router or next(iter(self.experts.values()))
+
+    @property
+    def digests(self) -> list[str]:
+        """Of all its adapters, each once."""
+        roles = [*([self.router] if self.router else []), *self.experts.values()]
+        return list(dict.fromkeys(role.ref.digest for role in roles))
+
+
+@dataclass(eq=False)
+class Job:
+    """One request. The caller's thread makes it; from its queueing on it belongs to the engine's thread.
+
+    Cancel `future` at any time, and the request ends before the next step of the model. `on_event` is told the
+    decision and the text as it comes.
+    """
+
+    deployment: Deployment
+    image: Image.Image
+    words: str
+    max_tokens: int
+    deadline: float  # of time.monotonic()
+    answers: bool = True  # False: the decision is all that is asked for
+    on_event: Callable[[StreamEvent], None] | None = None
+    future: Future[Any] = field(default_factory=Future)
+
+    pixels: Pixels | None = None  # for the first adapter, until they are looked at
+    prompt: list[int] = field(default_factory=list)  # of the adapter whose turn it is
+    view: View | None = None
+    decision: Decision | None = None
+    expert: Role | None = None
+    tokens: list[int] = field(default_factory=list)
+    fed: int = 0  # how many of the tokens the model has read
+    start: int = 0  # position of the first of them, as mrope counts
+    text: TextStream | None = None
+    closed: bool = False  # ended, its adapters let go of
+    timings: dict[str, float] = field(default_factory=dict)
+    _marked: float = field(default_factory=time.perf_counter)
+
+    @classmethod
+    def of(cls, request: Request, deployment: Deployment, deadline: float, **options: Any) -> Job:
+        """Check the request and decode its image; InputError otherwise."""
+        check_words(request.prompt)
+        if type(request.max_tokens) is not int or not 1 <= request.max_tokens <= MAX_TOKENS:
+            raise InputError(f"max_tokens must be a whole number from 1 to {MAX_TOKENS}.")
+        started = time.perf_counter()
+        image = decode(request.image)
+        return cls(deployment, image, request.prompt, request.max_tokens, deadline, _marked=started, **options)
+
+    def mark(self, stage: str) -> None:
+        """Count the milliseconds since the last mark towards `stage`."""
+        now = time.perf_counter()
+        self.timings[stage] = self.timings.get(stage, 0.0) + (now - self._marked) * 1000
+        self._marked = now
+
+    @property
+    def told_timings(self) -> dict[str, float]:
+        """The stages so far; `generate` is prefill and decode together, `total` everything since the arrival."""
+        told = dict(self.timings)
+        if "decode" in told:
+            told["generate"] = told.get("prefill", 0.0) + told["decode"]
+        return told | {"total": sum(self.timings.values())}
+
+    def tell(self, event: StreamEvent) -> None:
+        """Pass the event on; a listener that fails has left."""
+        if self.on_event is not None:
+            try:
+                self.on_event(event)
+            except Exception:
+                self.future.cancel()

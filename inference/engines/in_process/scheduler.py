@@ -1,0 +1,164 @@
+"""The one thread that runs the model, and what it does when."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from datasets_app.errors import InputError
+from inference.engines.base import EngineBusy, EngineError
+from inference.engines.in_process.jobs import Job
+from inference.engines.in_process.runner import Runner
+from inference.engines.in_process.waiting import Waiting
+from inference.engines.in_process.worker import Worker
+
+T = TypeVar("T")
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one engine may hold, and how long a request may take."""
+
+    queue: int = 64  # requests waiting
+    deadline_s: float = 60.0  # from a request's arrival to its end
+    batch: int = 8  # requests answered at once
+    joining: int = 4  # requests that join at once while others are being answered
+    steps: int = 2  # tokens that those others get before more join
+    stacks: int = 8  # deployed at once; the one used longest ago goes first
+    adapters: int = 24  # loaded at once, beyond those that are needed
+
+
+class Scheduler:
+    """Continuous batching: requests are looked at, routed and join between two decoding steps of the others.
+
+    A request that comes alone waits for nobody. While others decode, at most `Limits.joining` requests join
+    together, and only after `Limits.steps` steps, so neither the old nor the new ones starve.
+    """
+
+    def __init__(self, runner: Runner, worker: Worker, limits: Limits) -> None:
+        self._runner = runner
+        self._worker = worker
+        self._limits = limits
+        self._changed = threading.Condition()
+        self._waiting = Waiting()
+        self._calls: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
+        self._closed = False
+        self._steps = 0  # since requests last joined
+        self._thread = threading.Thread(target=self._loop, name="model-owner", daemon=True)
+        self._thread.start()
+
+    @property
+    def waiting(self) -> int:
+        """Requests that are queued."""
+        with self._changed:
+            return len(self._waiting)
+
+    def submit(self, jobs: Sequence[Job], bounded: bool = True) -> None:
+        """Queue the jobs all at once; EngineBusy if that is more than may wait, EngineError after `close`."""
+        with self._changed:
+            if self._closed:
+                raise EngineError("The engine is closed.")
+            if bounded and len(self._waiting) + len(jobs) > self._limits.queue:
+                raise EngineBusy("The engine's queue is full: try again later.")
+            for job in jobs:
+                self._waiting.put(job)
+            self._changed.notify()
+
+    def call(self, work: Callable[[], T]) -> Future[T]:
+        """Run `work` on the model's thread between two steps; EngineError after `close`."""
+        future: Future[T] = Future()
+        with self._changed:
+            if self._closed:
+                raise EngineError("The engine is closed.")
+            self._calls.append((work, future))
+            self._changed.notify()
+        return future
+
+    def close(self) -> None:
+        """Finish what is being answered, refuse what still waits, end the thread."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        self._thread.join()
+
+    def _loop(self) -> None:
+        with self._runner.serving():
+            while self._sleep():
+                try:
+                    self._turn()
+                except Exception as error:  # The thread must not die: everybody would wait for ever.
+                    self._worker.abandon(error)
+
+    def _turn(self) -> None:
+        with self._changed:
+            calls, self._calls = self._calls, deque()
+        for work, future in calls:
+            _run(work, future)
+        self._drop_ended()
+        if jobs := self._joining():
+            for job in jobs:
+                job.mark("queue")
+            self._worker.serve(jobs)
+            self._steps = 0
+        if self._worker.running:
+            self._worker.step()
+            self._steps += 1
+
+    def _sleep(self) -> bool:
+        """Wait for something to do; False if there is nothing left to do."""
+        with self._changed:
+            while True:
+                busy = bool(self._worker.running or self._worker.returning or self._calls)
+                if self._closed and len(self._waiting):
+                    refused = self._waiting.remove(lambda _: True)
+                    break
+                if busy or len(self._waiting):
+                    return True
+                if self._closed:
+                    return False
+                self._changed.wait()
+        for job in refused:
+            self._worker.fail(job, EngineError("The engine is closed."))
+        return True
+
+    def _drop_ended(self) -> None:
+        now = time.monotonic()
+        with self._changed:
+            ended = self._waiting.remove(lambda job: job.future.cancelled() or now > job.deadline)
+        for job in ended:
+            waited = f"The request waited {self._limits.deadline_s:g} s in the engine's queue."
+            self._worker.fail(job, EngineBusy(waited))
+        self._worker.drop_ended()
+
+    def _joining(self) -> list[Job]:
+        """The jobs that join now, those that lost their row before all others."""
+        worker = self._worker
+        if worker.running and self._steps < self._limits.steps:
+            return []
+        count = min(self._limits.joining, worker.batch) if worker.running else worker.batch
+        places = max(0, worker.batch - len(worker.running))
+        jobs = worker.returning[: min(count, places)]
+        worker.returning = worker.returning[len(jobs) :]
+        with self._changed:
+            return jobs + self._waiting.take(count - len(jobs), places - len(jobs))
+
+
+def _run(work: Callable[[], Any], future: Future[Any]) -> None:
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        future.set_result(work())
+    except (InputError, EngineError) as error:
+        future.set_exception(error)
+    except Exception as error:
+        logger.exception("The engine's thread failed at a call")
+        failure = EngineError(f"The model step failed: {type(error).__name__}.")
+        failure.__cause__ = error
+        future.set_exception(failure)

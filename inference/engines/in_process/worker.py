@@ -1,0 +1,288 @@
+"""The model's side of a request: look, route, begin to answer, one token after the other."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+
+import torch
+
+from datasets_app.errors import InputError
+from inference.engines.base import EngineBusy, EngineError
+from inference.engines.in_process.batch import View, look
+from inference.engines.in_process.jobs import Job, Role
+from inference.engines.in_process.keys_values import KeysValues
+from inference.engines.in_process.lora import LoraSlots, Rows
+from inference.engines.in_process.passes import choose, name_log_likelihoods, prefill, step
+from inference.engines.in_process.pool import AdapterPool
+from inference.engines.in_process.prompts import Pixels
+from inference.engines.in_process.runner import Runner
+from inference.engines.in_process.text import TextStream
+from inference.engines.types import Decision, StackedResult, TextDelta
+from inference.routing.scoring import best, probabilities
+from inference.routing.tool_call import parse_tool_call
+
+logger = logging.getLogger(__name__)
+
+
+class Worker:
+    """Runs jobs on one model, many at a time. One thread, that of the scheduler, calls it.
+
+    `running` are the jobs that are being decoded, in the order of their rows; `returning` those that lost their row
+    when memory ran out. At most `batch` rows are decoded at once.
+    """
+
+    def __init__(self, runner: Runner, slots: LoraSlots, pool: AdapterPool, batch: int) -> None:
+        self.batch = batch
+        self.running: list[Job] = []
+        self.returning: list[Job] = []
+        self._runner = runner
+        self._slots = slots
+        self._pool = pool
+        self._kept = KeysValues()
+        self._rows: Rows | None = None
+
+    # Between the steps
+
+    def drop_ended(self) -> None:
+        """Free the rows of jobs that were cancelled or are late."""
+        for row in reversed(range(len(self.running))):
+            if self._ended(self.running[row]):
+                self._leave(row)
+        self.returning = [job for job in self.returning if not self._ended(job)]
+
+    def _ended(self, job: Job) -> bool:
+        if job.future.cancelled():
+            self._close(job)
+            return True
+        if time.monotonic() > job.deadline:
+            self.fail(job, EngineBusy("The request was not finished in time: ask for fewer tokens, or later."))
+            return True
+        return False
+
+    def fail(self, job: Job, error: Exception) -> None:
+        """End the job with an error."""
+        if self._close(job) and job.future.set_running_or_notify_cancel():
+            job.future.set_exception(error)
+
+    def _finish(self, job: Job, result: object) -> None:
+        if self._close(job) and job.future.set_running_or_notify_cancel():
+            job.future.set_result(result)
+
+    def _close(self, job: Job) -> bool:
+        """Let go of the adapters of a job that ends; False if it had ended before."""
+        if job.closed:
+            return False
+        job.closed = True
+        self._pool.unpin(job.deployment.digests)
+        return True
+
+    # From the screenshot to the first token
+
+    def serve(self, jobs: Sequence[Job], halves: bool = True) -> None:
+        """Look, route and run the prompts of all jobs together; those that go on are `running` then.
+
+        Where memory runs out the jobs are tried in two halves, once.
+        """
+        try:
+            self._look(jobs)
+            going = self._answering(self._routed(jobs))
+            self._begin(going)
+        except torch.OutOfMemoryError as error:
+            left = self._unfinished(jobs)
+            logger.warning("Memory ran out with %d requests at once", len(jobs))
+            if halves and len(left) > 1:
+                middle = len(left) // 2
+                self.serve(left[:middle], halves=False)
+                self.serve(left[middle:], halves=False)
+            else:
+                self._fail_all(left, error)
+        except Exception as error:
+            logger.exception("The model step failed")
+            self._fail_all(self._unfinished(jobs), error)
+        for job in jobs:
+            if job.future.cancelled() and job not in self.running:
+                self._close(job)
+
+    def _unfinished(self, jobs: Sequence[Job]) -> list[Job]:
+        return [job for job in jobs if not job.future.done() and job not in self.running]
+
+    def _fail_all(self, jobs: Sequence[Job], error: Exception) -> None:
+        for job in jobs:
+            failure = EngineError(f"The model step failed: {type(error).__name__}.")
+            failure.__cause__ = error
+            self.fail(job, failure)
+
+    def _look(self, jobs: Sequence[Job]) -> None:
+        blind = [(job, job.pixels) for job in jobs if job.pixels is not None]
+        if blind:
+            for (job, _), view in zip(blind, self._views([pixels for _, pixels in blind]), strict=True):
+                job.view, job.pixels = view, None
+                job.mark("vision")
+
+    def _views(self, pixels: Sequence[Pixels]) -> list[View]:
+        return look(self._runner.model, pixels)
+
+    def _routed(self, jobs: Sequence[Job]) -> list[Job]:
+        """Let the routers decide; returns the jobs that want an answer from an expert."""
+        asking = [job for job in jobs if job.deployment.router and job.decision is None]
+        if asking:
+            rows = self._slots.rows([self._pool.slot(job.deployment.first.ref.digest) for job in asking])
+            views = [job.view for job in asking if job.view]
+            batch = self._runner.collate([job.prompt for job in asking], views)
+            tries = [job.deployment.trie for job in asking if job.deployment.trie]
+            with self._slots.use(rows):
+                scores = name_log_likelihoods(self._runner.model, batch, tries)
+            for job, row in zip(asking, scores, strict=True):
+                self._decide(job, row.tolist())
+        return [job for job in jobs if not job.future.done()]
+
+    def _decide(self, job: Job, scores: list[float]) -> None:
+        router = job.deployment.first
+        job.mark("route")
+        try:
+            chances = probabilities(dict(zip(router.card.labels, scores, strict=True)))
+        except ValueError:
+            self._withdraw(job, router)
+            return
+        label = best(chances)
+        job.expert = job.deployment.experts.get(label)
+        chosen = job.expert.ref if job.expert else None
+        job.decision = Decision(label, chosen, chances, router.ref, job.deployment.digest, job.told_timings)
+        job.tell(job.decision)
+        if not job.answers:
+            self._finish(job, job.decision)
+        elif job.expert is None:
+            self._finish(job, StackedResult(job.decision, "", None, 0, "none", job.told_timings))
+
+    def _answering(self, jobs: Sequence[Job]) -> list[Job]:
+        """Let every job see and read what its expert was trained to."""
+        ready, blind = [], []
+        for job in jobs:
+            expert = job.expert = job.expert or job.deployment.first
+            try:
+                self._pool.check(expert.ref.digest)
+                if job.decision and not job.tokens:
+                    first = job.deployment.first.card
+                    if (expert.card.min_pixels, expert.card.max_pixels) != (first.min_pixels, first.max_pixels):
+                        blind.append(job)
+                        job.pixels = self._runner.prompts.pixels(
+                            job.image, expert.card.min_pixels, expert.card.max_pixels
+                        )
+                    grid = job.pixels.grid if job.pixels else job.view.grid if job.view else None
+                    assert grid is not None  # noqa: S101 - it was looked at, or is about to be
+                    job.prompt = self._runner.prompts.ids(expert.card, job.words, grid)
+            except (InputError, EngineError) as error:
+                self.fail(job, error)
+            else:
+                ready.append(job)
+        self._look(ready)
+        return ready
+
+    def _begin(self, jobs: Sequence[Job]) -> None:
+        """Run the prompts."""
+        if not jobs:
+            return
+        rows = self._slots.rows([self._pool.slot(_expert(job).ref.digest) for job in jobs])
+        batch = self._runner.collate([job.prompt for job in jobs], [job.view for job in jobs if job.view])
+        with self._slots.use(rows):
+            prefilled = prefill(self._runner.model, batch)
+        starts = batch.next_position[:, 0].tolist()
+        for row, (job, token) in enumerate(zip(jobs, choose(prefilled.logits), strict=True)):
+            job.mark("prefill")
+            job.start, job.fed = starts[row], 0
+            if self._goes_on(job, token):
+                self._kept.join(prefilled.cache, row, len(job.prompt))
+                self.running.append(job)
+                self._rows = None
+
+    # Decoding
+
+    def step(self) -> None:
+        """One more token for every running job."""
+        jobs = self.running
+        self._rows = self._rows or self._slots.rows([self._pool.slot(_expert(job).ref.digest) for job in jobs])
+        try:
+            with self._slots.use(self._rows):
+                fed = [job.tokens[job.fed] for job in jobs]
+                logits = step(self._runner.model, fed, [job.start + job.fed for job in jobs], self._kept)
+                tokens = choose(logits)
+        except torch.OutOfMemoryError as error:
+            self._yield_half(error)
+            return
+        except Exception as error:
+            self.abandon(error)
+            return
+        for row in reversed(range(len(jobs))):
+            jobs[row].fed += 1
+            if not self._goes_on(jobs[row], tokens[row]):
+                self._leave(row)
+
+    def _goes_on(self, job: Job, token: int | None) -> bool:
+        """Take the token; False if the job has ended with it."""
+        expert = _expert(job)
+        if token is None:
+            self._withdraw(job, expert)
+            return False
+        if job.fed < len(job.tokens):  # It begins again, and still reads what it answered before.
+            return True
+        if token not in self._runner.ends:
+            job.tokens.append(token)
+            if job.on_event and (text := self._stream(job).push(token)):
+                job.tell(TextDelta(text))
+            if len(job.tokens) < job.max_tokens:
+                return True
+        if job.on_event and (text := self._stream(job).rest()):
+            job.tell(TextDelta(text))
+        job.mark("decode")
+        text = self._runner.prompts.text(job.tokens)
+        reason = "stop" if token in self._runner.ends else "length"
+        if job.decision is None:
+            self._finish(job, text)
+        else:
+            call = parse_tool_call(text)
+            self._finish(job, StackedResult(job.decision, text, call, len(job.tokens), reason, job.told_timings))
+        return False
+
+    def _stream(self, job: Job) -> TextStream:
+        job.text = job.text or TextStream(self._runner.prompts)
+        return job.text
+
+    def _withdraw(self, job: Job, role: Role) -> None:
+        self._pool.withdraw(role.ref.digest, "its values are no numbers")
+        logger.error("The adapter %s (%s) gives no numbers: it is out of service", role.ref.name, role.ref.digest)
+        try:
+            self._pool.check(role.ref.digest)
+        except EngineError as error:
+            self.fail(job, error)
+
+    def _yield_half(self, error: Exception) -> None:
+        """Go on with half the rows; the younger half begins again, reading the tokens it has, when there is room."""
+        logger.warning("Memory ran out while decoding %d requests at once", len(self.running))
+        older, younger = self.running[: len(self.running) // 2], self.running[len(self.running) // 2 :]
+        if not older:
+            self.abandon(error)
+            return
+        self.batch = len(older)
+        for row in reversed(range(len(older), len(self.running))):
+            self.running[row].mark("decode")
+            self._leave(row)
+        self.returning += younger
+
+    def _leave(self, row: int) -> None:
+        self._kept.leave(row)
+        self.running[row] = self.running[-1]
+        self.running.pop()
+        self._rows = None
+
+    def abandon(self, error: Exception) -> None:
+        """Fail every running job and begin anew."""
+        logger.error("The model step failed", exc_info=error)
+        jobs, self.running, self._kept, self._rows = self.running, [], KeysValues(), None
+        self._fail_all(jobs, error)
+
+
+def _expert(job: Job) -> Role:
+    assert job.expert is not None  # noqa: S101 - who gets here has one
+    return job.expert

@@ -1,0 +1,80 @@
+"""Deployments while requests flow."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from itertools import permutations
+from pathlib import Path
+from typing import Any
+
+from adapters.card import AdapterCard
+from inference.engines.in_process import InProcessEngine, Limits
+from inference.engines.types import AdapterRef, StackedResult, StackSpec
+from tests.inference.engines.small import make_adapter, make_model
+from tests.inference.engines.truth import Truth
+
+CLIENTS, DEPLOYS = 16, 30
+
+
+def test_no_request_fails_or_gets_another_adapter_while_stacks_change(world: Any, truth: Truth, tmp_path: Path) -> None:
+    """Every stack names other versions under the same names; versions are evicted and come back."""
+    other = make_adapter(
+        lambda: make_model(world.processor), tmp_path / "router9", AdapterCard.read(world.folders["router"])
+    )
+    folders = {ref.digest: world.folders[ref.name] for ref in (*world.stack.experts, world.stack.router)}
+    second = AdapterRef("router", world.store.add(other).digest)
+    folders[second.digest] = other
+    routers = (world.stack.router, second)
+    digests = [expert.digest for expert in world.stack.experts]
+    names = [expert.name for expert in world.stack.experts]
+    stacks = [
+        StackSpec(world.stack.base, routers[number % 2], tuple(map(AdapterRef, names, order)))
+        for number, order in enumerate(list(permutations(digests))[:DEPLOYS])
+    ]
+    stacks += stacks[: DEPLOYS - len(stacks)]
+    by_digest = {stack.digest: stack for stack in stacks}
+    requests = world.requests(5)
+
+    engine = InProcessEngine.load(world.base, world.store.path, Limits(stacks=3, adapters=2, batch=6, queue=64))
+    engine.deploy(stacks[0])
+    live, done = [stacks[0].digest], threading.Event()
+    answered: list[tuple[int, StackedResult]] = []
+    failures: list[BaseException] = []
+
+    def client(number: int) -> None:
+        turn = number
+        while not done.is_set():
+            index = turn % len(requests)
+            turn += 1
+            try:
+                answered.append((index, engine.infer(replace(requests[index], stack=live[0]))))
+            except BaseException as error:
+                failures.append(error)
+
+    threads = [threading.Thread(target=client, args=(number,)) for number in range(CLIENTS)]
+    for thread in threads:
+        thread.start()
+    try:
+        for stack in stacks[1:]:
+            before = len(answered)
+            engine.deploy(stack)
+            live[0] = stack.digest
+            while len(answered) < before + 4 and not failures:
+                done.wait(0.001)
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()
+        engine.close()
+
+    assert failures == []
+    assert len({result.decision.stack for _, result in answered}) > DEPLOYS // 2
+    for index, result in answered:
+        stack, decision = by_digest[result.decision.stack], result.decision
+        assert decision.router == stack.router
+        assert decision.label == truth.route(folders[stack.router.digest], requests[index])
+        if decision.adapter is not None:
+            assert decision.adapter in stack.experts
+            assert decision.adapter.name == decision.label
+            assert result.text == truth.answer(folders[decision.adapter.digest], requests[index])

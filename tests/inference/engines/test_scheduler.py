@@ -1,0 +1,279 @@
+"""Many requests at once: who is answered when, and that the company changes nobody's tokens."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+
+from adapters.card import AdapterCard
+from datasets_app.errors import InputError
+from inference.engines.base import EngineBusy, EngineError
+from inference.engines.in_process import InProcessEngine, Limits, worker
+from inference.engines.in_process.jobs import Deployment, Job
+from inference.engines.in_process.waiting import Waiting
+from inference.engines.types import AdapterRef, Request, StackSpec
+from tests.inference.engines.small import make_adapter, make_model
+from tests.inference.engines.truth import Truth
+
+
+@contextmanager
+def running(world: Any, **limits: Any) -> Iterator[InProcessEngine]:
+    made = InProcessEngine.load(world.base, world.store.path, Limits(**limits))
+    try:
+        made.deploy(world.stack)
+        yield made
+    finally:
+        made.close()
+
+
+@contextmanager
+def held(engine: InProcessEngine) -> Iterator[None]:
+    """The engine's thread does nothing inside."""
+    release = threading.Event()
+    engine._scheduler.call(lambda: release.wait(20))
+    try:
+        yield
+    finally:
+        release.set()
+
+
+def eventually(true: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 20
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def long(world: Any, engine: InProcessEngine, tokens: int = 250) -> Request:
+    """A request whose answer is that long."""
+    for request in world.requests(40):
+        if engine.infer(replace(request, max_tokens=tokens)).finish_reason == "length":
+            return replace(request, max_tokens=tokens)
+    raise AssertionError("every answer ends early")
+
+
+def expected(world: Any, truth: Truth, request: Request) -> tuple[str, str]:
+    label = truth.route(world.folders["router"], request)
+    return label, "" if label == "none" else truth.answer(world.folders[label], request)
+
+
+def test_company_changes_nobody_s_tokens(world: Any, truth: Truth) -> None:
+    """Alone, together, and joining others at any time: as a fresh base with the one adapter."""
+    requests = [replace(request, max_tokens=3 + 5 * (i % 4)) for i, request in enumerate(world.requests(24))]
+    right = [expected(world, truth, request) for request in requests]
+    experts = [expert for expert in world.stack.experts for _ in range(3)]
+    said = [truth.answer(world.folders[expert.name], request) for expert, request in zip(experts, requests)]  # noqa: B905
+    assert len({label for label, _ in right}) > 1
+    assert len({text for _, text in right}) > 12 and len(set(said)) > 10
+    with running(world, batch=5, joining=2, steps=1) as engine, ThreadPoolExecutor(12) as threads:
+        alone = [engine.infer(request) for request in requests[:6]]
+        together = engine.infer_many(requests)
+        futures, direct = [], []
+        for number, request in enumerate(requests):
+            futures.append(threads.submit(engine.infer, request))
+            if number < len(experts):
+                direct.append(threads.submit(engine.generate_many, experts[number], [request]))
+            time.sleep(0.004 * (number % 5))
+        late = [future.result() for future in futures]
+        assert [future.result() for future in direct] == [[text] for text in said]
+    for results in (alone, together, late):
+        assert [(result.decision.label, result.text) for result in results] == right[: len(results)]
+
+
+def test_a_late_one_is_answered_while_another_decodes(world: Any, truth: Truth) -> None:
+    with running(world) as engine:
+        first = long(world, engine)
+        future = engine.submit_infer(first)
+        eventually(lambda: engine.status()["running"])
+        late = [engine.infer(request) for request in world.requests(3)]
+        assert not future.done()
+        assert future.result().text == expected(world, truth, first)[1]
+    assert [(r.decision.label, r.text) for r in late] == [expected(world, truth, r) for r in world.requests(3)]
+
+
+def test_neither_arrivals_nor_long_answers_starve(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    log: list[int] = []  # jobs that join together, or 0 for a step
+    serve, step = worker.Worker.serve, worker.Worker.step
+    monkeypatch.setattr(worker.Worker, "serve", lambda self, jobs: log.append(len(jobs)) or serve(self, jobs))
+    monkeypatch.setattr(worker.Worker, "step", lambda self: log.append(0) or step(self))
+    with running(world, batch=8, joining=2, steps=3) as engine:
+        first = long(world, engine)
+        log.clear()
+        future = engine.submit_infer(first)
+        eventually(lambda: engine.status()["running"])
+        with held(engine):
+            others = [engine.submit_infer(request) for request in world.requests(6)]
+        for other in others:
+            other.result()
+        assert not future.done()
+    joins = [place for place, count in enumerate(log) if count]
+    assert [log[place] for place in joins] == [1, 2, 2, 2]
+    assert all(after - before >= 4 for before, after in pairwise(joins))
+
+
+def test_stacks_take_turns_and_a_full_batch_still_routes() -> None:
+    waiting, image = Waiting(), Any
+    one, two = (Deployment(name, None, {}) for name in "ab")
+    jobs = [Job(one, image, str(i), 1, 0.0) for i in range(5)] + [Job(two, image, str(i), 1, 0.0) for i in range(2)]  # type: ignore[arg-type]
+    for job in jobs:
+        waiting.put(job)
+    assert [(job.deployment.digest, job.words) for job in waiting.take(5, 5)] == [
+        ("a", "0"), ("b", "0"), ("a", "1"), ("b", "1"), ("a", "2"),
+    ]  # fmt: skip
+    route = Job(two, image, "route", 1, 0.0, answers=False)  # type: ignore[arg-type]
+    waiting.put(route)
+    assert waiting.take(3, 0) == [route]
+    assert len(waiting) == 2
+    assert [job.words for job in waiting.take(9, 9)] == ["3", "4"]
+
+
+def test_a_full_queue_is_busy_at_once_and_frees_its_places(world: Any) -> None:
+    request = world.requests(1)[0]
+    with running(world, queue=2) as engine:
+        with held(engine):
+            futures = [engine.submit_infer(request) for _ in range(2)]
+            with pytest.raises(EngineBusy, match="full"):
+                engine.infer(request)
+            assert engine.status()["waiting"] == 2
+        assert futures[0].result().text == futures[1].result().text == engine.infer(request).text
+
+
+def test_the_deadline_ends_a_request_wherever_it_is(world: Any) -> None:
+    request = world.requests(1)[0]
+    with running(world, batch=1) as engine:
+        slow = replace(long(world, engine), max_tokens=4096)
+    with running(world, batch=1, deadline_s=0.4) as engine:
+        under_way = engine.submit_infer(slow)
+        waiting = engine.submit_infer(request)
+        with pytest.raises(EngineBusy, match="not finished in time"):
+            under_way.result()
+        with pytest.raises(EngineBusy, match=r"waited 0\.4 s|not finished in time"):
+            waiting.result()
+        assert engine.infer(request).tokens > 0
+
+
+def test_who_leaves_frees_a_place(world: Any) -> None:
+    """While it waits, and while it is answered."""
+    with running(world, batch=1) as engine:
+        slow = replace(long(world, engine), max_tokens=4096)
+        under_way, waiting = engine.submit_infer(slow), engine.submit_infer(slow)
+        eventually(lambda: engine.status()["running"])
+        assert waiting.cancel()
+        assert under_way.cancel()
+        assert engine.infer(world.requests(1)[0]).tokens > 0
+        with pytest.raises(CancelledError):
+            under_way.result()
+        eventually(lambda: engine.status()["waiting"] == engine.status()["running"] == 0)
+        assert {resident.pins for resident in engine._pool._residents.values()} == {1}
+
+
+def test_too_little_memory_halves_the_batch_and_goes_on(world: Any, truth: Truth) -> None:
+    requests = [replace(request, max_tokens=12) for request in world.requests(8)]
+    right = [expected(world, truth, request) for request in requests]
+    prefill, step = worker.prefill, worker.step
+
+    def scarce_prefill(model: Any, batch: Any) -> Any:
+        if len(batch.ids) > 4:
+            raise torch.OutOfMemoryError
+        return prefill(model, batch)
+
+    def scarce_step(model: Any, tokens: Any, positions: Any, kept: Any) -> Any:
+        if len(tokens) > 3:
+            raise torch.OutOfMemoryError
+        return step(model, tokens, positions, kept)
+
+    with running(world, batch=8) as engine, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(worker, "prefill", scarce_prefill)
+        patch.setattr(worker, "step", scarce_step)
+        results = engine.infer_many(requests)
+        assert engine.status()["batch"] in (2, 3)
+        patch.setattr(worker, "prefill", lambda *_: scarce_step(None, [0] * 9, None, None))
+        with pytest.raises(EngineError, match="model step failed: OutOfMemoryError"):
+            engine.infer(requests[0])
+    assert [(result.decision.label, result.text) for result in results] == right
+
+
+def test_a_failed_step_is_told_and_the_next_request_succeeds(world: Any) -> None:
+    request = world.requests(1)[0]
+    with running(world) as engine:
+        before = engine.infer(request)
+        for function in ("look", "name_log_likelihoods", "prefill", "step"):
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(worker, function, lambda *_: 1 / 0)
+                with pytest.raises(EngineError, match="model step failed: ZeroDivisionError"):
+                    engine.infer(request)
+            assert engine.infer(request).text == before.text
+
+
+def break_adapter(world: Any, folder: Path, card: AdapterCard) -> AdapterRef:
+    """Finite weights whose products are none."""
+    make_adapter(lambda: make_model(world.processor), folder, card, lora_alpha=4)
+    file = folder / "adapter_model.safetensors"
+    tensors = {name: torch.full_like(tensor, 1e37) for name, tensor in safetensors.torch.load_file(file).items()}
+    safetensors.torch.save_file(tensors, file)
+    return AdapterRef(folder.name, world.store.add(folder).digest)
+
+
+def test_an_adapter_that_gives_no_numbers_is_taken_out_of_service(world: Any, truth: Truth, tmp_path: Path) -> None:
+    requests = world.requests(12)
+    right = [expected(world, truth, request) for request in requests]
+    bad_label = right[0][0]
+    bad = break_adapter(world, tmp_path / bad_label, AdapterCard.read(world.folders["bo"]))
+    experts = tuple(bad if expert.name == bad_label else expert for expert in world.stack.experts)
+    stack = replace(world.stack, experts=experts)
+    with running(world) as engine:
+        engine.deploy(stack)
+        futures = [engine.submit_infer(replace(request, stack=stack.digest)) for request in requests]
+        for future, (label, text) in zip(futures, right, strict=True):
+            if label == bad_label:
+                with pytest.raises(EngineError, match=f"{bad.digest} is out of service: its values are no numbers"):
+                    future.result()
+            else:
+                assert future.result().text == text
+        with pytest.raises(EngineError, match="out of service"):
+            engine.infer(replace(requests[0], stack=stack.digest))
+        with pytest.raises(EngineError, match="out of service"):
+            engine.deploy(stack)
+        assert engine.infer(requests[0]).text == right[0][1]
+
+        router = break_adapter(world, tmp_path / "router", AdapterCard.read(world.folders["router"]))
+        blind = StackSpec(world.stack.base, router, world.stack.experts)
+        engine.deploy(blind)
+        for _ in range(2):
+            with pytest.raises(EngineError, match=f"{router.digest} is out of service"):
+                engine.route(replace(requests[0], stack=blind.digest))
+        assert list(engine.status()["out_of_service"]) == [bad.digest, router.digest]  # type: ignore[call-overload]
+
+
+def test_a_broken_request_among_many_lets_go_of_the_others(world: Any) -> None:
+    with running(world, batch=2) as engine:
+        requests = world.requests(5)
+        with pytest.raises(InputError, match="PNG, JPEG or WEBP"):
+            engine.infer_many([*requests[:3], replace(requests[3], image=b"")])
+        eventually(lambda: {resident.pins for resident in engine._pool._residents.values()} == {1})
+        assert [result.text for result in engine.infer_many(requests)] == [engine.infer(r).text for r in requests]
+
+
+def test_closing_finishes_what_is_under_way_and_refuses_the_rest(world: Any) -> None:
+    engine = InProcessEngine.load(world.base, world.store.path, Limits(batch=1))
+    engine.deploy(world.stack)
+    slow = long(world, engine)
+    under_way, waiting = engine.submit_infer(slow), engine.submit_infer(slow)
+    eventually(lambda: engine.status()["running"])
+    engine.close()
+    assert under_way.result().tokens == slow.max_tokens
+    with pytest.raises(EngineError, match="closed"):
+        waiting.result()
+    with pytest.raises(EngineError, match="closed"):
+        engine.infer(slow)
