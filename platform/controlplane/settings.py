@@ -78,6 +78,9 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
         "transaction_mode": "IMMEDIATE",  # take the write lock at once: no deadlock on upgrade
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
     }
+vars().update(env.email_url("EMAIL_URL", "consolemail://"))
+EMAIL_TIMEOUT = 10
+DEFAULT_FROM_EMAIL = env.str("SWITCHYARD_EMAIL_FROM")
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 AUTHENTICATION_BACKENDS = [
@@ -198,6 +201,7 @@ UNFOLD = {
                     _page("Evaluations", "query_stats", "adapters_evaluation"),
                     _page("Stacks", "layers", "adapters_stack"),
                     _page("Aliases", "flag", "adapters_alias"),
+                    _page("Promotions", "published_with_changes", "adapters_promotion"),
                     _page("Base models", "foundation", "adapters_basemodel"),
                 ],
             },
@@ -274,6 +278,21 @@ COMPUTE: dict[str, Any] = {
     },
 }
 COMPUTE_DEFAULT = "local"
+RUN_LIMITS: dict[str, float] = {  # seconds
+    "LAUNCH": 30 * 60,  # a backend that takes no job fails the run after that
+    "STALL": env.float("SWITCHYARD_STALL_SECONDS"),  # a job without progress is cancelled, and launched again
+    "CANCEL": 2 * 60,  # from the wish to end a job to giving it up
+    "FINALIZE": 30 * 60,
+    "TOTAL": 7 * 24 * 3600,  # of a run without a time limit of its own
+}
+NOTIFY: dict[str, Any] = {
+    "EMAILS": env.list("SWITCHYARD_NOTIFY_EMAILS"),
+    "WEBHOOK_URL": env.str("SWITCHYARD_WEBHOOK_URL"),
+    "WEBHOOK_SECRET": env.str("SWITCHYARD_WEBHOOK_SECRET"),
+}
+if NOTIFY["WEBHOOK_URL"] and len(NOTIFY["WEBHOOK_SECRET"]) < 16:
+    raise ImproperlyConfigured("SWITCHYARD_WEBHOOK_SECRET must have at least 16 characters: it signs the webhook.")
+REEVALUATION_ALPHA = 0.01  # a fall that chance makes once in a hundred re-evaluations is an alert
 ENGINE: dict[str, Any] = {
     "BACKEND": "inference.engines.remote.RemoteEngine",
     "OPTIONS": {
