@@ -191,6 +191,9 @@ UNFOLD = {
                 "items": [
                     _page("Pipelines", "account_tree", "workers_pipeline"),
                     _page("Runs", "play_circle", "workers_run"),
+                    _page("Schedules", "schedule", "django_celery_beat_periodictask"),
+                    _page("Slots", "event_available", "workers_slot"),
+                    _page("Notices", "notifications", "workers_notice"),
                 ],
             },
             {
@@ -220,7 +223,6 @@ UNFOLD = {
                     _page("Users", "person", "auth_user"),
                     _page("Groups", "group", "auth_group"),
                     _page("API tokens", "key", "knox_authtoken"),
-                    _page("Schedules", "schedule", "django_celery_beat_periodictask"),
                     _page("Failed log-ins", "lock", "axes_accessattempt"),
                     {"title": "API documentation", "icon": "api", "link": reverse_lazy("docs")},
                 ],

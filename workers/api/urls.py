@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from workers.api.pipelines import PipelineCancel, PipelineDetail, PipelineList
+from workers.api.pipelines import PipelineCancel, PipelineDetail, PipelineList, PipelineRetry
 from workers.api.runs import RunCancel, RunDetail, RunList, RunLog, RunRetry
 
 urlpatterns = [
@@ -14,4 +14,5 @@ urlpatterns = [
     path("pipelines/", PipelineList.as_view(), name="pipeline-list"),
     path("pipelines/<int:pk>/", PipelineDetail.as_view(), name="pipeline-detail"),
     path("pipelines/<int:pk>/cancel/", PipelineCancel.as_view(), name="pipeline-cancel"),
+    path("pipelines/<int:pk>/retry/", PipelineRetry.as_view(), name="pipeline-retry"),
 ]

@@ -29,6 +29,9 @@ SYSTEM = "You are a routing classifier. Answer with the adapter's name."
 HUMAN = f"{IMAGE_TAG}\nWhich adapter should handle this?"
 
 
+STEPS = ("read", "write")
+
+
 class Source(RecipeSpec):
     """One source dataset and the class that its rows belong to."""
 

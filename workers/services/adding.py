@@ -17,9 +17,11 @@ from adapters.services import add_version, register_adapter
 from datasets_app.errors import InputError
 from datasets_app.models import SourceDataset
 from datasets_app.names import check_name
+from datasets_app.selectors import get_source
 from datasets_app.services import register_source
 from workers.models import Pipeline, Run
 from workers.selectors import find_dataset
+from workers.services.launching import validate
 from workers.services.pipelines import Plan, Step, expert_steps, launch_plan, router_steps
 
 KEPT = ("negatives", "sources", "samples_per_class", "split", "seed", "system", "human")
@@ -69,6 +71,10 @@ def add_expert(
         raise InputError(
             f"A router needs two classes, and {name!r} is the only expert: add another first, or name negatives."
         )
+    validate(Run.Kind.GENERATE_DATASET, drawn, check_now=False)
+    policy = _policy(live)
+    for negative in drawn["negatives"]:
+        get_source(negative)
     registered = _register(name, source, adapter)
     steps = []
     if adapter is None:
@@ -76,7 +82,7 @@ def add_expert(
     steps += router_steps(stem, drawn, before.router, before.train | (train or {}), stack=True)
     steps += _serving_step(stem)
     wish = {"expert": name, "source": registered.name, "trained": adapter is None}
-    return launch_plan(Plan(Pipeline.Kind.ADD_EXPERT, stem, steps, _policy(live), wish), user)
+    return launch_plan(Plan(Pipeline.Kind.ADD_EXPERT, stem, steps, policy, wish), user)
 
 
 def retrain_router(
