@@ -21,6 +21,7 @@ env = environ.Env(
     SWITCHYARD_DEVICE=(str, "auto"),
     SWITCHYARD_DTYPE=(str, "float32"),
     SWITCHYARD_LOCAL_SLOTS=(int, os.cpu_count() or 1),
+    SWITCHYARD_LEASE_SECONDS=(float, 50.0),
     SWITCHYARD_STALL_SECONDS=(float, 30 * 60),
     SWITCHYARD_NOTIFY_EMAILS=(list, []),
     SWITCHYARD_EMAIL_FROM=(str, "switchyard@localhost"),

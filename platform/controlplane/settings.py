@@ -252,14 +252,15 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "socket_timeout": 5,
     "max_retries": 0,
 }
-CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
+CELERY_BEAT_SCHEDULER = "controlplane.beat:Scheduler"
 CELERY_BEAT_MAX_LOOP_INTERVAL = 2
 CELERY_BEAT_SCHEDULE = {
     "reconcile": {
         "task": "workers.tasks.reconcile",
         "schedule": timedelta(seconds=2),
         "options": {"expires": 2.0},  # a backlog of rounds is worth no more than the last one
-    }
+    },
+    "deliver": {"task": "workers.tasks.deliver", "schedule": timedelta(seconds=15), "options": {"expires": 15.0}},
 }
 CELERY_TIMEZONE = "UTC"
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
@@ -280,6 +281,7 @@ COMPUTE: dict[str, Any] = {
     },
 }
 COMPUTE_DEFAULT = "local"
+LEASE_SECONDS = env.float("SWITCHYARD_LEASE_SECONDS")  # how long a killed worker holds up what it was at
 RUN_LIMITS: dict[str, float] = {  # seconds
     "LAUNCH": 30 * 60,  # a backend that takes no job fails the run after that
     "STALL": env.float("SWITCHYARD_STALL_SECONDS"),  # a job without progress is cancelled, and launched again
@@ -294,6 +296,7 @@ NOTIFY: dict[str, Any] = {
 }
 if NOTIFY["WEBHOOK_URL"] and len(NOTIFY["WEBHOOK_SECRET"]) < 16:
     raise ImproperlyConfigured("SWITCHYARD_WEBHOOK_SECRET must have at least 16 characters: it signs the webhook.")
+RETENTION_DAYS = {"jobs": 30, "checkpoints": 14, "datasets": 180}  # for `prune`
 REEVALUATION_ALPHA = 0.01  # a fall that chance makes once in a hundred re-evaluations is an alert
 ENGINE: dict[str, Any] = {
     "BACKEND": "inference.engines.remote.RemoteEngine",

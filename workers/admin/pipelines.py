@@ -119,8 +119,8 @@ class PipelineForm(forms.ModelForm):  # type: ignore[type-arg]
     def launch(self, user: User) -> Pipeline:
         """Call the service that the wish is for."""
         wish = self.cleaned_data
-        named = {"pipeline": wish["name"] or None, "user": user}
-        given = {
+        named: dict[str, Any] = {"pipeline": wish["name"] or None, "user": user}
+        given: dict[str, Any] = {
             "negatives": [source.name for source in wish["negatives"]] or None,
             "samples_per_class": wish["samples_per_class"],
             "seed": wish["seed"],

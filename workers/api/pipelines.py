@@ -83,7 +83,9 @@ class NewExpertWish(SuccessorWish):
     """An expert to add to what serves."""
 
     name = NameField(help_text="Of the expert.")
-    source = StrictCharField(max_length=1024, help_text="A folder on the server, or a registered source dataset.")
+    source = StrictCharField(  # type: ignore[assignment]
+        max_length=1024, help_text="A folder on the server, or a registered source dataset."
+    )
     adapter = StrictCharField(
         max_length=1024, required=False, help_text="Folder on the server; absent: the expert is trained first."
     )

@@ -12,6 +12,8 @@ from workers.services.pipelines import (
     retry_pipeline,
 )
 from workers.services.reevaluating import reevaluate
+from workers.services.retention import prune
+from workers.services.schedule import run_due
 
 __all__ = [
     "add_expert",
@@ -25,9 +27,11 @@ __all__ = [
     "launch_expert_pipeline",
     "launch_router_pipeline",
     "log_tail",
+    "prune",
     "reevaluate",
     "retrain_router",
     "retry",
     "retry_pipeline",
+    "run_due",
     "wait",
 ]

@@ -5,13 +5,14 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+from django.conf import settings
 from django.db.models import F
 from django.utils import timezone
 
 from workers.models import Run
 from workers.states import SOURCES, TERMINAL, Status
 
-LEASE = timedelta(seconds=90)  # longer than any task may live
+LEASE = timedelta(seconds=settings.LEASE_SECONDS)
 
 
 def move(run: Run, to: Status, *, lease: timedelta | None = None, **fields: Any) -> bool:

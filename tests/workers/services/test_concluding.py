@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import linecache
+import sys
+from types import FrameType
 from typing import Any
 
 import pytest
+from django.db import transaction
 
 from adapters.models import AdapterVersion, Alias, Evaluation, Promotion, Stack
 from adapters.services import build_stack, switch_champion
@@ -212,3 +216,53 @@ def test_the_end_of_a_pipeline_is_told_once(world: World, engine: RecordingEngin
     assert sorted(Notice.objects.values_list("channel", flat=True)) == ["email", "webhook"]
     payload = Notice.objects.latest("id").payload
     assert (payload["outcome"], payload["live"]) == ("succeeded", world.stack.digest)
+
+
+class Killed(BaseException):
+    """What no handler catches, as no handler catches SIGKILL; the database takes back what was not committed."""
+
+
+def killed_at(line: int) -> bool:
+    """Conclude everything, and die at the given line of the platform's own code; False if there are not so many."""
+    left = line
+
+    def trace(frame: FrameType, event: str, argument: object) -> Any:
+        nonlocal left
+        own = frame.f_code.co_filename.endswith(("concluding.py", "adapters/services.py", "notices.py"))
+        # Leaving a `with` is a line event, too, and an exception there would skip `__exit__`, as no SIGKILL can.
+        text = linecache.getline(frame.f_code.co_filename, frame.f_lineno)
+        if own and event == "line" and not text.strip().startswith("with "):
+            left -= 1
+            if not left:
+                raise Killed
+        return trace if own else None
+
+    sys.settrace(trace)
+    try:
+        with transaction.atomic():
+            conclude_all()
+    except Killed:
+        return True
+    finally:
+        sys.settrace(None)
+    return False
+
+
+def test_killed_at_any_line_the_end_is_the_same(world: World, engine: RecordingEngine) -> None:
+    """One promotion, one verdict; never one without the other."""
+    line = 0
+    died = True
+    while died:
+        line += 3
+        with transaction.atomic():
+            pipeline = world.pipeline(GOOD, WITHOUT, name=f"p{line}")
+            died = killed_at(line)
+            pipeline.refresh_from_db()
+            assert bool(pipeline.outcome) == Promotion.objects.exists() == (world.live == world.stack)
+            Pipeline.objects.update(lease_until=None)
+            conclude_all()
+            pipeline.refresh_from_db()
+            assert (pipeline.outcome, pipeline.promoted, world.live) == ("succeeded", world.stack, world.stack)
+            assert Promotion.objects.count() == 1
+            transaction.set_rollback(True)
+    assert line > 60
