@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo serve test lint bench clean
+.PHONY: install demo serve test test-postgres lint bench chaos clean
 
 install: $(STAMP)
 
@@ -28,6 +28,12 @@ lint: install
 
 test: lint
 	$(BIN)/python -m pytest
+
+test-postgres: install  ## the same tests on PostgreSQL: that of DATABASE_URL, or Debian's package
+	PYTHONPATH=.:platform $(BIN)/python -m tests.postgres
+
+chaos: install  ## a thousand kills against real processes
+	$(BIN)/python -m benchmarks.chaos
 
 bench: install
 	$(BIN)/python -m benchmarks.routing_cost
