@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # Compiled modules are kept: else every job compiles the sources of torch and transformers again.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: install demo serve test lint bench bench-engine clean
+.PHONY: install demo serve test test-postgres lint bench bench-engine chaos clean
 
 install: $(STAMP)
 
@@ -36,6 +36,12 @@ bench: bench-engine
 
 bench-engine: install  ## what stacking, batching and many adapters cost; ratios side by side
 	$(BIN)/python -m benchmarks.engine
+
+test-postgres: install  ## the same tests on PostgreSQL: that of DATABASE_URL, or Debian's package
+	PYTHONPATH=.:platform $(BIN)/python -m tests.postgres
+
+chaos: install  ## a thousand kills against real processes
+	$(BIN)/python -m benchmarks.chaos
 
 clean:
 	rm -rf var

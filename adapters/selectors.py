@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from adapters.models import Adapter, AdapterVersion, Alias, Stack
+from adapters.models import Adapter, AdapterVersion, Alias, Evaluation, Promotion, Stack
 from adapters.stack_spec import AdapterRef, StackSpec
 from datasets_app.errors import InputError
 
@@ -38,3 +38,14 @@ def champion() -> Stack | None:
     """The stack that serves, if any does."""
     alias = Alias.objects.select_related("stack__router__adapter__base").filter(name=Alias.Name.CHAMPION).first()
     return alias.stack if alias else None
+
+
+def promotion_of(stack: Stack) -> Promotion | None:
+    """How the stack came to serve: its newest promotion that is no rollback, else its newest."""
+    return Promotion.objects.filter(stack=stack).order_by("is_rollback", "-id").first()
+
+
+def baseline_of(stack: Stack) -> Evaluation | None:
+    """The evaluation that the stack was promoted on, or else the newest of its router."""
+    made = Promotion.objects.filter(stack=stack, evaluation__isnull=False).order_by("-id").first()
+    return made.evaluation if made else Evaluation.objects.filter(version=stack.router).first()

@@ -9,11 +9,12 @@ from typing import Any
 from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import Max
+from django.utils import timezone
 
 from adapters.backbone.spec import TINY_BASE, BaseSpec, fingerprint, pixel_budget
 from adapters.base_shape import BaseShape
 from adapters.card import AdapterCard
-from adapters.models import Adapter, AdapterVersion, Alias, BaseModel, Evaluation, Stack
+from adapters.models import Adapter, AdapterVersion, Alias, BaseModel, Evaluation, Promotion, Stack
 from adapters.models.adapter import NONE_LABEL
 from adapters.selectors import stack_spec
 from adapters.store import Store
@@ -162,6 +163,34 @@ def move_alias(name: str, stack: Stack) -> Alias:
     """Point the alias at `stack`, in one statement."""
     alias, _ = Alias.objects.update_or_create(name=name, defaults={"stack": stack})
     return alias
+
+
+def switch_champion(
+    stack: Stack,
+    *,
+    previous: Stack | None,
+    evaluation: Evaluation | None = None,
+    reason: str = "",
+    is_rollback: bool = False,
+) -> Promotion:
+    """Make `stack` the champion in the place of `previous`, and record it; InputError if another one serves by now.
+
+    The comparison and the switch are one statement, so that of two that switch at once one does.
+    """
+    try:
+        with transaction.atomic():
+            if previous is None:
+                Alias.objects.create(name=Alias.Name.CHAMPION, stack=stack)
+            elif not Alias.objects.filter(name=Alias.Name.CHAMPION, stack=previous).update(
+                stack=stack, moved_at=timezone.now()
+            ):
+                raise IntegrityError
+            Alias.objects.filter(name=Alias.Name.CHALLENGER, stack=stack).delete()
+            return Promotion.objects.create(
+                stack=stack, previous=previous, evaluation=evaluation, reason=reason, is_rollback=is_rollback
+            )
+    except IntegrityError:
+        raise InputError("Another router went live meanwhile: compare with that one.") from None
 
 
 def record_evaluation(

@@ -21,7 +21,7 @@ from typing import Any
 import httpx
 import pytest
 
-from controlplane.processes import free_port
+from controlplane.processes import free_port, supervisor
 from datasets_app.samples.source import write_source
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -98,7 +98,7 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installat
     here = Installation(data, environment, f"http://127.0.0.1:{port}")
     here.manage("migrate", "--verbosity", "0")
     with (data / "processes.log").open("wb") as log:
-        words = [sys.executable, "-m", "honcho", "--app-root", str(ROOT), "start", "broker", "engine", "web", "beat"]
+        words = supervisor("broker", "engine", "web", "beat")
         processes = subprocess.Popen(words, cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True)
     here.start_worker()
     try:
@@ -106,7 +106,7 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installat
     finally:
         here.kill_workers()
         processes.send_signal(signal.SIGTERM)
-        processes.wait(30)
+        processes.wait(90)
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from datasets_app.errors import InputError
+from datasets_app.models import RoutingDataset, SourceDataset
+from datasets_app.selectors import get_dataset
 from workers.models import Run
 
 
@@ -12,3 +14,12 @@ def get_run(name: str) -> Run:
     if run is None:
         raise InputError(f"There is no run {name!r}.")
     return run
+
+
+def find_dataset(name: str) -> RoutingDataset | SourceDataset:
+    """The dataset called `name`, or the one that a run called so made or reused; InputError if there is none."""
+    if not RoutingDataset.objects.filter(name=name).exists():
+        run = Run.objects.filter(name=name, routing_dataset__isnull=False).order_by("-id").first()
+        if run is not None and run.routing_dataset is not None:
+            return run.routing_dataset
+    return get_dataset(name)

@@ -28,7 +28,7 @@ SOURCES: dict[Status, frozenset[Status]] = {
     Status.LAUNCHING: frozenset({Status.QUEUED}),
     Status.RUNNING: frozenset({Status.LAUNCHING}),
     Status.FINALIZING: frozenset({Status.LAUNCHING, Status.RUNNING}),
-    Status.SUCCEEDED: frozenset({Status.FINALIZING}),
+    Status.SUCCEEDED: frozenset({Status.FINALIZING, Status.QUEUED}),  # at once: the result of an equal run is reused
     Status.FAILED: frozenset(ACTIVE),
     Status.CANCELLED: frozenset({Status.QUEUED, Status.LAUNCHING, Status.RUNNING}),
 }

@@ -1,11 +1,34 @@
 """Celery tasks: hints and heartbeats. Each is harmless to repeat and ends within a minute."""
 
+from typing import Any
+
 from celery import shared_task
 
-from workers.services import advance_all
+import workers.services.heartbeats  # noqa: F401 - the worker's sign of life
+from workers.services import advance_all, deliver_due, run_due
+from workers.services import prune as prune_now
 
 
 @shared_task
 def reconcile() -> None:
-    """Take every run a step on."""
+    """Launch what the schedule asks for, take every run a step on, conclude the pipelines whose runs are over."""
+    run_due()
     advance_all()
+
+
+@shared_task
+def deliver() -> None:
+    """Send the notices that are due."""
+    deliver_due()
+
+
+@shared_task
+def reevaluate(**wish: Any) -> None:
+    """Beat's word that a slot is due; the periodic task's row, not the message, says what is to be done."""
+    run_due()
+
+
+@shared_task(soft_time_limit=3500, time_limit=3600)
+def prune() -> None:
+    """Delete what is old and not needed."""
+    prune_now(dry_run=False)

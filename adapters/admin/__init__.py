@@ -3,7 +3,7 @@
 from adapters.admin.adapters import AdapterAdmin
 from adapters.admin.base_models import BaseModelAdmin
 from adapters.admin.evaluations import EvaluationAdmin
-from adapters.admin.stacks import AliasAdmin, StackAdmin
+from adapters.admin.stacks import AliasAdmin, PromotionAdmin, StackAdmin
 from adapters.admin.versions import AdapterVersionAdmin
 
 __all__ = [
@@ -12,5 +12,6 @@ __all__ = [
     "AliasAdmin",
     "BaseModelAdmin",
     "EvaluationAdmin",
+    "PromotionAdmin",
     "StackAdmin",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.contrib import admin
 
-from adapters.models import Alias, Stack
+from adapters.models import Alias, Promotion, Stack
 from datasets_app.admin.base import ReadOnlyAdmin, display, link, links, short
 
 ALIAS_COLOURS = {Alias.Name.CHAMPION.value: "success", Alias.Name.CHALLENGER.value: "warning"}
@@ -70,3 +70,30 @@ class AliasAdmin(ReadOnlyAdmin):
     def router_link(self, obj: Alias) -> str:
         """The stack's router."""
         return link(obj.stack.router)
+
+
+@admin.register(Promotion)
+class PromotionAdmin(ReadOnlyAdmin):
+    """Every switch of the champion."""
+
+    list_display = ["created_at", "stack_link", "previous_link", "evaluation_link", "is_rollback", "reason"]
+    list_filter = ["is_rollback"]
+    list_select_related = ["stack__router__adapter", "previous__router__adapter", "evaluation__version__adapter"]
+    search_fields = ["reason"]
+    fields = list_display
+    readonly_fields = fields
+
+    @display(description="live")
+    def stack_link(self, obj: Promotion) -> str:
+        """What went live."""
+        return link(obj.stack)
+
+    @display(description="before")
+    def previous_link(self, obj: Promotion) -> str:
+        """What served until then."""
+        return link(obj.previous)
+
+    @display(description="evaluation")
+    def evaluation_link(self, obj: Promotion) -> str:
+        """The figure it was made on."""
+        return link(obj.evaluation)

@@ -45,6 +45,17 @@ def mcnemar(wins: int, losses: int) -> float:
     return min(1.0, 2 * ways / (1 << discordant))
 
 
+def fisher(right_then: int, n_then: int, right_now: int, n_now: int) -> float:
+    """One-sided p-value of Fisher's exact test: how likely as few right of `n_now` are, if nothing has changed.
+
+    Fisher, Journal of the Royal Statistical Society 98 (1935) 39-82: given the margins, the count is hypergeometric.
+    """
+    right = right_then + right_now
+    least = max(0, right - n_then)
+    ways = sum(comb(n_now, k) * comb(n_then, right - k) for k in range(least, right_now + 1))
+    return ways / comb(n_then + n_now, right)
+
+
 def compare(champion: Mapping[str, bool], challenger: Mapping[str, bool], alpha: float = ALPHA) -> Verdict:
     """Compare which samples (by id) each router got right; ValueError unless they are the same samples."""
     if champion.keys() != challenger.keys():

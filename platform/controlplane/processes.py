@@ -14,9 +14,7 @@ from pathlib import Path
 
 import httpx
 
-from controlplane.env import ROOT
-
-STOP_SECONDS = 30.0
+STOP_SECONDS = 90.0
 
 
 def free_port() -> int:
@@ -26,18 +24,9 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def honcho() -> list[str]:
-    """The command that runs the Procfile with this interpreter's programs."""
-    return [
-        sys.executable,
-        "-m",
-        "honcho",
-        "--app-root",
-        str(ROOT),
-        "--procfile",
-        str(ROOT / "Procfile"),
-        "start",
-    ]
+def supervisor(*names: str) -> list[str]:
+    """The command that keeps the processes of the Procfile running, or those named."""
+    return [sys.executable, "-m", "controlplane.supervisor", *names]
 
 
 def environment() -> dict[str, str]:
@@ -52,7 +41,7 @@ def running(log: Path) -> Iterator[None]:
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:
         manager = subprocess.Popen(
-            honcho(),
+            supervisor(),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

@@ -17,7 +17,7 @@ def main() -> None:
     from django.core.management import call_command
 
     from controlplane.env import LOCAL
-    from controlplane.processes import environment, honcho
+    from controlplane.processes import environment, supervisor
 
     settings.DATA_ROOT.mkdir(parents=True, exist_ok=True)
     call_command("migrate", verbosity=0)
@@ -32,7 +32,7 @@ def main() -> None:
         user.set_password(password)
         user.save()
         print(f"User:   admin   Password, until the next start: {password}", flush=True)
-    words = honcho()
+    words = supervisor()
     os.execve(words[0], words, environment())  # noqa: S606 - our own list, no shell
 
 

@@ -78,6 +78,9 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
         "transaction_mode": "IMMEDIATE",  # take the write lock at once: no deadlock on upgrade
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
     }
+vars().update(env.email_url("EMAIL_URL", "consolemail://"))
+EMAIL_TIMEOUT = 10
+DEFAULT_FROM_EMAIL = env.str("SWITCHYARD_EMAIL_FROM")
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 AUTHENTICATION_BACKENDS = [
@@ -188,6 +191,9 @@ UNFOLD = {
                 "items": [
                     _page("Pipelines", "account_tree", "workers_pipeline"),
                     _page("Runs", "play_circle", "workers_run"),
+                    _page("Schedules", "schedule", "django_celery_beat_periodictask"),
+                    _page("Slots", "event_available", "workers_slot"),
+                    _page("Notices", "notifications", "workers_notice"),
                 ],
             },
             {
@@ -198,6 +204,7 @@ UNFOLD = {
                     _page("Evaluations", "query_stats", "adapters_evaluation"),
                     _page("Stacks", "layers", "adapters_stack"),
                     _page("Aliases", "flag", "adapters_alias"),
+                    _page("Promotions", "published_with_changes", "adapters_promotion"),
                     _page("Base models", "foundation", "adapters_basemodel"),
                 ],
             },
@@ -216,7 +223,6 @@ UNFOLD = {
                     _page("Users", "person", "auth_user"),
                     _page("Groups", "group", "auth_group"),
                     _page("API tokens", "key", "knox_authtoken"),
-                    _page("Schedules", "schedule", "django_celery_beat_periodictask"),
                     _page("Failed log-ins", "lock", "axes_accessattempt"),
                     {"title": "API documentation", "icon": "api", "link": reverse_lazy("docs")},
                 ],
@@ -246,14 +252,15 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "socket_timeout": 5,
     "max_retries": 0,
 }
-CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
+CELERY_BEAT_SCHEDULER = "controlplane.beat:Scheduler"
 CELERY_BEAT_MAX_LOOP_INTERVAL = 2
 CELERY_BEAT_SCHEDULE = {
     "reconcile": {
         "task": "workers.tasks.reconcile",
         "schedule": timedelta(seconds=2),
         "options": {"expires": 2.0},  # a backlog of rounds is worth no more than the last one
-    }
+    },
+    "deliver": {"task": "workers.tasks.deliver", "schedule": timedelta(seconds=15), "options": {"expires": 15.0}},
 }
 CELERY_TIMEZONE = "UTC"
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
@@ -274,6 +281,23 @@ COMPUTE: dict[str, Any] = {
     },
 }
 COMPUTE_DEFAULT = "local"
+LEASE_SECONDS = env.float("SWITCHYARD_LEASE_SECONDS")  # how long a killed worker holds up what it was at
+RUN_LIMITS: dict[str, float] = {  # seconds
+    "LAUNCH": 30 * 60,  # a backend that takes no job fails the run after that
+    "STALL": env.float("SWITCHYARD_STALL_SECONDS"),  # a job without progress is cancelled, and launched again
+    "CANCEL": 2 * 60,  # from the wish to end a job to giving it up
+    "FINALIZE": 30 * 60,
+    "TOTAL": 7 * 24 * 3600,  # of a run without a time limit of its own
+}
+NOTIFY: dict[str, Any] = {
+    "EMAILS": env.list("SWITCHYARD_NOTIFY_EMAILS"),
+    "WEBHOOK_URL": env.str("SWITCHYARD_WEBHOOK_URL"),
+    "WEBHOOK_SECRET": env.str("SWITCHYARD_WEBHOOK_SECRET"),
+}
+if NOTIFY["WEBHOOK_URL"] and len(NOTIFY["WEBHOOK_SECRET"]) < 16:
+    raise ImproperlyConfigured("SWITCHYARD_WEBHOOK_SECRET must have at least 16 characters: it signs the webhook.")
+RETENTION_DAYS = {"jobs": 30, "checkpoints": 14, "datasets": 180}  # for `prune`
+REEVALUATION_ALPHA = 0.01  # a fall that chance makes once in a hundred re-evaluations is an alert
 ENGINE: dict[str, Any] = {
     "BACKEND": "inference.engines.remote.RemoteEngine",
     "OPTIONS": {

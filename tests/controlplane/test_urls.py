@@ -10,7 +10,7 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 
 METHODS = ("get", "post", "put", "patch", "delete", "options", "head")
-OPEN = {"/health", "/admin/login/", "/admin/jsi18n/"}
+OPEN = {"/health", "/ready", "/admin/login/", "/admin/jsi18n/"}
 EXAMPLES = {"name": "calendar", "int": "1", "path": "1", "str": "1", "slug": "x"}
 
 

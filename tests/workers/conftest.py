@@ -32,7 +32,7 @@ def generate(experts: list[str]) -> dict[str, object]:
     return {"adapters": experts, "negatives": ["other"], "samples_per_class": 10, "seed": 3}
 
 
-def drive(run: Run, *, until: Callable[[Run], bool] = lambda run: run.is_over, seconds: float = 60) -> Run:
+def drive(run: Run, *, until: Callable[[Run], bool] = lambda run: run.is_over, seconds: float = 180) -> Run:
     """Be the worker: advance all runs until the condition holds."""
     deadline = time.monotonic() + seconds
     while True:

@@ -3,6 +3,7 @@
 from workers.admin.adapters import LaunchingAdapterAdmin, LaunchingVersionAdmin
 from workers.admin.datasets import LaunchingRoutingDatasetAdmin, LaunchingSourceDatasetAdmin
 from workers.admin.pipelines import PipelineAdmin
+from workers.admin.records import NoticeAdmin, SlotAdmin
 from workers.admin.runs import RunAdmin
 
 __all__ = [
@@ -10,6 +11,8 @@ __all__ = [
     "LaunchingRoutingDatasetAdmin",
     "LaunchingSourceDatasetAdmin",
     "LaunchingVersionAdmin",
+    "NoticeAdmin",
     "PipelineAdmin",
     "RunAdmin",
+    "SlotAdmin",
 ]

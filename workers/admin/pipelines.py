@@ -14,49 +14,134 @@ from django.utils.html import format_html, format_html_join
 from unfold.widgets import (
     UnfoldAdminIntegerFieldWidget,
     UnfoldAdminSelect2MultipleWidget,
+    UnfoldAdminSelectWidget,
     UnfoldAdminTextareaWidget,
     UnfoldAdminTextInputWidget,
+    UnfoldBooleanSwitchWidget,
 )
 
 from adapters.models import Adapter
-from datasets_app.admin.base import ServiceAdmin, action, display, link
+from datasets_app.admin.base import ServiceAdmin, action, display, link, pretty
+from datasets_app.errors import InputError
 from datasets_app.models import SourceDataset
 from workers.admin.permissions import LaunchPermissions
 from workers.admin.progress import bar
 from workers.admin.runs import STATUS_COLOURS
 from workers.models import Pipeline
-from workers.services import cancel_pipeline, launch_router_pipeline
+from workers.services import (
+    add_expert,
+    cancel_pipeline,
+    launch_router_pipeline,
+    reevaluate,
+    retrain_router,
+    retry_pipeline,
+)
 
 
 class PipelineForm(forms.ModelForm):  # type: ignore[type-arg]
-    """A router to train, from dataset to verdict."""
+    """What is to be done; each kind takes the fields it needs."""
 
+    kind = forms.ChoiceField(
+        choices=[
+            (Pipeline.Kind.ADD_EXPERT.value, "Add an expert to what serves"),
+            (Pipeline.Kind.RETRAIN_ROUTER.value, "Train the serving router anew"),
+            (Pipeline.Kind.REEVALUATE.value, "Evaluate what serves again"),
+            (Pipeline.Kind.ROUTER.value, "Train a router between chosen experts"),
+        ],
+        required=False,
+        widget=UnfoldAdminSelectWidget,
+    )
+    live = forms.ChoiceField(
+        choices=[
+            (Pipeline.Live.IF_BETTER.value, "if it beats the serving router"),
+            (Pipeline.Live.NEVER.value, "never: it waits as the challenger"),
+        ],
+        required=False,
+        widget=UnfoldAdminSelectWidget,
+        help_text="When the new router goes live.",
+    )
+    expert = forms.CharField(
+        required=False, max_length=64, widget=UnfoldAdminTextInputWidget, help_text="To add an expert: its name."
+    )
+    source = forms.CharField(
+        required=False,
+        max_length=1024,
+        widget=UnfoldAdminTextInputWidget,
+        help_text="Its source dataset: a folder on the server, or a registered name.",
+    )
+    files = forms.CharField(  # type: ignore[assignment]
+        required=False,
+        max_length=1024,
+        widget=UnfoldAdminTextInputWidget,
+        help_text="Folder on the server with its adapter files; empty: it is trained first.",
+    )
     adapters = forms.ModelMultipleChoiceField(
         Adapter.objects.filter(kind=Adapter.Kind.EXPERT, source__isnull=False),
         to_field_name="name",
+        required=False,
         widget=UnfoldAdminSelect2MultipleWidget,
-        help_text="The experts that the router is to choose between.",
+        help_text="The experts that a router is to choose between (default: as it is).",
     )
     negatives = forms.ModelMultipleChoiceField(
         SourceDataset.objects.all(),
         to_field_name="name",
         required=False,
         widget=UnfoldAdminSelect2MultipleWidget,
-        help_text="Sources of screens that no expert is meant for.",
+        help_text="Sources of screens that no expert is meant for (default: as they are).",
     )
-    router = forms.CharField(initial="router", widget=UnfoldAdminTextInputWidget)
-    samples_per_class = forms.IntegerField(initial=200, min_value=1, widget=UnfoldAdminIntegerFieldWidget)
-    seed = forms.IntegerField(initial=0, min_value=0, widget=UnfoldAdminIntegerFieldWidget)
+    router = forms.CharField(initial="router", required=False, widget=UnfoldAdminTextInputWidget)
+    samples_per_class = forms.IntegerField(
+        min_value=1, required=False, widget=UnfoldAdminIntegerFieldWidget, help_text="Default: as it is, or 200."
+    )
+    seed = forms.IntegerField(min_value=0, required=False, widget=UnfoldAdminIntegerFieldWidget)
     train = forms.JSONField(
         initial=dict,
         required=False,
         widget=UnfoldAdminTextareaWidget,
         help_text='Fields of the training recipe, as {"max_steps": 100}.',
     )
+    fresh_samples = forms.IntegerField(
+        min_value=0,
+        required=False,
+        widget=UnfoldAdminIntegerFieldWidget,
+        help_text="To evaluate again: samples of each class to draw anew.",
+    )
+    rollback = forms.BooleanField(
+        required=False,
+        widget=UnfoldBooleanSwitchWidget,
+        help_text="To evaluate again: after a significant fall, the stack before goes live again.",
+    )
 
     class Meta:
         model = Pipeline
         fields = ["name"]
+
+    def launch(self, user: User) -> Pipeline:
+        """Call the service that the wish is for."""
+        wish = self.cleaned_data
+        named: dict[str, Any] = {"pipeline": wish["name"] or None, "user": user}
+        given: dict[str, Any] = {
+            "negatives": [source.name for source in wish["negatives"]] or None,
+            "samples_per_class": wish["samples_per_class"],
+            "seed": wish["seed"],
+            "train": wish["train"] or None,
+        }
+        adapters = [adapter.name for adapter in wish["adapters"]]
+        live = wish["live"] or Pipeline.Live.IF_BETTER.value
+        match wish["kind"]:
+            case Pipeline.Kind.ADD_EXPERT:
+                if not wish["source"]:
+                    raise InputError("source: an expert needs its source dataset.")
+                files = {"source": wish["source"], "adapter": wish["files"] or None}
+                return add_expert(wish["expert"], **files, live=live, **given, **named)
+            case Pipeline.Kind.RETRAIN_ROUTER:
+                return retrain_router(adapters=adapters or None, live=live, **given, **named)
+            case Pipeline.Kind.REEVALUATE:
+                fresh = wish["fresh_samples"] or 0
+                return reevaluate(fresh_samples=fresh, rollback=wish["rollback"], **named)
+        chosen = {key: value for key, value in given.items() if value is not None}
+        router = wish["router"] or "router"
+        return launch_router_pipeline(wish["name"] or None, adapters=adapters, router=router, user=user, **chosen)
 
 
 @admin.register(Pipeline)
@@ -64,10 +149,26 @@ class PipelineAdmin(LaunchPermissions, ServiceAdmin):
     """Adding a pipeline launches it."""
 
     form = PipelineForm
-    list_display = ["name", "status_label", "step_bars", "created_by", "created_at"]
-    search_fields = ["name"]
+    list_display = ["name", "kind", "status_label", "step_bars", "verdict", "created_at"]
+    list_filter = ["kind", "outcome"]
+    search_fields = ["name", "verdict"]
     date_hierarchy = "created_at"
-    actions = ["cancel_pipelines"]
+    actions = ["cancel_pipelines", "retry_pipelines"]
+    launch_fields = list(PipelineForm.base_fields)
+    record_fields = [
+        "name",
+        "kind",
+        "status_label",
+        "verdict",
+        "trouble",
+        "step_bars",
+        "live",
+        "promoted_link",
+        "wish_text",
+        "created_by",
+        "created_at",
+        "finished_at",
+    ]
 
     class Media:
         js = ["workers/live.js"]
@@ -83,9 +184,8 @@ class PipelineAdmin(LaunchPermissions, ServiceAdmin):
 
     def get_fields(self, request: HttpRequest, obj: Pipeline | None = None) -> list[str]:
         """The wish, or the record."""
-        if obj is None:
-            return ["name", "adapters", "negatives", "router", "samples_per_class", "seed", "train"]
-        return ["name", "status_label", "step_bars", "created_by", "created_at"]
+        names = sorted(self.launch_fields, key=lambda name: name not in ("kind", "name"))
+        return self.record_fields if obj else names
 
     def get_readonly_fields(self, request: HttpRequest, obj: Pipeline | None = None) -> list[str]:
         """Everything, once it is launched."""
@@ -100,24 +200,28 @@ class PipelineAdmin(LaunchPermissions, ServiceAdmin):
 
     def save_model(self, request: HttpRequest, obj: Pipeline, form: Any, change: bool) -> None:
         """Call the service."""
-        wish = form.cleaned_data
-        pipeline = launch_router_pipeline(
-            wish["name"] or None,
-            adapters=[adapter.name for adapter in wish["adapters"]],
-            negatives=[source.name for source in wish["negatives"]],
-            router=wish["router"],
-            samples_per_class=wish["samples_per_class"],
-            seed=wish["seed"],
-            train=wish["train"] or {},
-            user=cast(User, request.user),
-        )
-        obj.pk = pipeline.pk
+        obj.pk = form.launch(cast(User, request.user)).pk
         obj.refresh_from_db()
 
     @action(description="Cancel the selected pipelines", permissions=["cancel"])
     def cancel_pipelines(self, request: HttpRequest, queryset: QuerySet[Pipeline]) -> None:
         """Every run of them that is not over."""
         self.apply(request, queryset, cancel_pipeline)
+
+    @action(description="Retry the selected pipelines from the step that failed", permissions=["launch"])
+    def retry_pipelines(self, request: HttpRequest, queryset: QuerySet[Pipeline]) -> None:
+        """What has succeeded is kept."""
+        self.apply(request, queryset, retry_pipeline)
+
+    @display(description="live")
+    def promoted_link(self, obj: Pipeline) -> str:
+        """The stack that it put live."""
+        return link(obj.promoted)
+
+    @display(description="wish")
+    def wish_text(self, obj: Pipeline) -> str:
+        """What was asked for."""
+        return pretty(obj.wish)
 
     @display(description="status", label=STATUS_COLOURS)
     def status_label(self, obj: Pipeline) -> str:

@@ -19,7 +19,7 @@ from datasets_app.admin.base import ServiceAdmin, action, display, link, pretty
 from workers.admin.permissions import LaunchPermissions
 from workers.admin.progress import bar, percent, words
 from workers.models import Attempt, Run
-from workers.services import cancel, launch, log_tail
+from workers.services import cancel, launch, log_tail, retry
 from workers.states import Status
 
 STATUS_COLOURS = {
@@ -60,14 +60,30 @@ class RunAdmin(LaunchPermissions, ServiceAdmin):
         "prepared_dataset__source_dataset",
         "adapter_version__adapter",
         "evaluation__version__adapter",
+        "reused_from",
     ]
     search_fields = ["name", "error"]
     date_hierarchy = "created_at"
-    actions = ["cancel_runs"]
+    actions = ["cancel_runs", "retry_runs"]
     inlines = [AttemptInline]
     launch_fields = ["kind", "name", "params"]
     fieldsets = [
-        (None, {"fields": ["name", "kind", "status_label", "progress_bar", "error", "result", "pipeline_link"]}),
+        (
+            None,
+            {
+                "fields": [
+                    "name",
+                    "kind",
+                    "status_label",
+                    "progress_bar",
+                    "error",
+                    "trouble",
+                    "result",
+                    "reused",
+                    "pipeline_link",
+                ]
+            },
+        ),
         ("Times", {"classes": ["tab"], "fields": ["backend", "created_by", "created_at", "started_at", "finished_at"]}),
         ("Parameters", {"classes": ["tab"], "fields": ["params_text", "spec_text"]}),
         ("Summary", {"classes": ["tab"], "fields": ["summary_text"]}),
@@ -133,7 +149,7 @@ class RunAdmin(LaunchPermissions, ServiceAdmin):
         ids = request.GET.get("ids", "").split(",")
         if len(ids) > MAX_WATCHED or not all(pk.isascii() and pk.isdecimal() and len(pk) < 19 for pk in ids):
             return HttpResponseBadRequest("ids: up to 200 numbers, separated by commas.")
-        runs = Run.objects.filter(pk__in=ids)
+        runs = Run.objects.select_related("reused_from").filter(pk__in=ids)
         return JsonResponse(
             {
                 run.pk: {"status": run.status, "over": run.is_over, "percent": percent(run), "words": words(run)}
@@ -152,6 +168,11 @@ class RunAdmin(LaunchPermissions, ServiceAdmin):
         """Those that are over stay as they are."""
         self.apply(request, queryset, cancel)
 
+    @action(description="Retry the selected runs", permissions=["launch"])
+    def retry_runs(self, request: HttpRequest, queryset: QuerySet[Run]) -> None:
+        """Those that failed or were cancelled, with the later steps of their pipelines."""
+        self.apply(request, queryset, retry)
+
     @display(description="status", ordering="status", label=STATUS_COLOURS)
     def status_label(self, obj: Run) -> str:
         """As a badge."""
@@ -166,6 +187,11 @@ class RunAdmin(LaunchPermissions, ServiceAdmin):
     def result(self, obj: Run) -> str:
         """What came of it."""
         return link(obj.routing_dataset or obj.adapter_version or obj.evaluation or obj.prepared_dataset)
+
+    @display(description="reused from")
+    def reused(self, obj: Run) -> str:
+        """The equal run whose result it took."""
+        return link(obj.reused_from)
 
     @display(description="pipeline", ordering="pipeline")
     def pipeline_link(self, obj: Run) -> str:

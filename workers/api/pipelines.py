@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, cast
 
 from django.contrib.auth.models import User
 from django.shortcuts import get_object_or_404
-from drf_spectacular.utils import extend_schema, extend_schema_view
+from drf_spectacular.utils import PolymorphicProxySerializer, extend_schema, extend_schema_view
 from rest_framework import generics, serializers, status
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from datasets_app.api.strict import NameField, StrictIntegerField, StrictSerializer
+from datasets_app.api.strict import NameField, StrictCharField, StrictIntegerField, StrictSerializer
 from workers import services
 from workers.api.runs import RunSerializer
 from workers.models import Pipeline
@@ -20,19 +21,34 @@ from workers.states import Status
 
 
 class PipelineSerializer(serializers.ModelSerializer[Pipeline]):
-    """Runs that depend on each other."""
+    """Runs that depend on each other, and what came of them."""
 
     status = serializers.ChoiceField(Status.choices, read_only=True)
+    wish = serializers.DictField(read_only=True)
+    promoted = serializers.SlugRelatedField[Any]("digest", read_only=True, allow_null=True)
     runs = RunSerializer(source="steps", many=True, read_only=True, help_text="The newest run of each step.")
 
     class Meta:
         model = Pipeline
-        fields = ["id", "name", "status", "created_at", "runs"]
+        fields = [
+            "id",
+            "name",
+            "kind",
+            "live",
+            "wish",
+            "status",
+            "verdict",
+            "promoted",
+            "trouble",
+            "created_at",
+            "finished_at",
+            "runs",
+        ]
         read_only_fields = fields
 
 
-class LaunchPipelineSerializer(StrictSerializer):
-    """A router to train, from dataset to verdict."""
+class RouterWish(StrictSerializer):
+    """A router to train, from dataset to evaluation."""
 
     name = NameField(required=False, help_text="Made up if absent; the routing dataset's name too.")
     adapters = serializers.ListField(child=NameField(), min_length=1, max_length=256, help_text="The experts.")
@@ -43,24 +59,84 @@ class LaunchPipelineSerializer(StrictSerializer):
     train = serializers.DictField(default=dict, help_text="Fields of the training recipe.")
 
 
+class ExpertWish(StrictSerializer):
+    """An expert to train on its source dataset."""
+
+    pipeline = NameField(required=False, source="name", help_text="Made up if absent.")
+    adapter = NameField()
+    train = serializers.DictField(default=dict, help_text="Fields of the training recipe.")
+
+
+class SuccessorWish(StrictSerializer):
+    """The serving router, trained anew; what is absent stays as it is."""
+
+    pipeline = NameField(required=False, help_text="Made up if absent.")
+    live = serializers.ChoiceField(Pipeline.Live.choices, default=Pipeline.Live.IF_BETTER)
+    adapters = serializers.ListField(child=NameField(), min_length=1, max_length=256, required=False)
+    negatives = serializers.ListField(child=NameField(), max_length=256, required=False)
+    samples_per_class = StrictIntegerField(min_value=1, max_value=1_000_000, required=False)
+    seed = StrictIntegerField(min_value=0, max_value=2**31 - 1, required=False)
+    train = serializers.DictField(required=False, help_text="Fields of the training recipe.")
+
+
+class NewExpertWish(SuccessorWish):
+    """An expert to add to what serves."""
+
+    name = NameField(help_text="Of the expert.")
+    source = StrictCharField(  # type: ignore[assignment]
+        max_length=1024, help_text="A folder on the server, or a registered source dataset."
+    )
+    adapter = StrictCharField(
+        max_length=1024, required=False, help_text="Folder on the server; absent: the expert is trained first."
+    )
+    train_expert = serializers.DictField(required=False, help_text="Fields of the training recipe, for the expert.")
+    adapters = None  # type: ignore[assignment]
+
+
+class ReevaluationWish(StrictSerializer):
+    """What serves, evaluated again."""
+
+    pipeline = NameField(required=False, help_text="Made up if absent.")
+    fresh_samples = StrictIntegerField(min_value=0, max_value=1_000_000, default=0)
+    rollback = serializers.BooleanField(default=False)
+
+
+WISHES: dict[str, tuple[type[StrictSerializer], Callable[..., Pipeline]]] = {
+    Pipeline.Kind.ROUTER.value: (RouterWish, services.launch_router_pipeline),
+    Pipeline.Kind.EXPERT.value: (ExpertWish, services.launch_expert_pipeline),
+    Pipeline.Kind.ADD_EXPERT.value: (NewExpertWish, services.add_expert),
+    Pipeline.Kind.RETRAIN_ROUTER.value: (SuccessorWish, services.retrain_router),
+    Pipeline.Kind.REEVALUATE.value: (ReevaluationWish, services.reevaluate),
+}
+
+
 @extend_schema(tags=["pipelines"])
 @extend_schema_view(get=extend_schema(summary="List pipelines"))
 class PipelineList(generics.ListAPIView[Pipeline]):
     """Pipelines, newest first."""
 
-    queryset = Pipeline.objects.all()
+    queryset = Pipeline.objects.select_related("promoted")
     serializer_class = PipelineSerializer
 
     @extend_schema(
-        summary="Launch a router pipeline",
-        request=LaunchPipelineSerializer,
+        summary="Launch a pipeline",
+        request=PolymorphicProxySerializer(
+            component_name="PipelineWish",
+            serializers={kind: wish for kind, (wish, _) in WISHES.items()},
+            resource_type_field_name="kind",
+        ),
         responses={201: PipelineSerializer},
     )
     def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """Generate a routing dataset, preprocess it, train a router and evaluate it. Staff only."""
-        body = LaunchPipelineSerializer(data=request.data)
+        """`kind` says what is to be done (`router` if absent); the other fields are that kind's. Staff only."""
+        wish = dict(request.data) if isinstance(request.data, dict) else request.data
+        kind = wish.pop("kind", Pipeline.Kind.ROUTER.value) if isinstance(wish, dict) else Pipeline.Kind.ROUTER.value
+        if not isinstance(kind, str) or kind not in WISHES:
+            raise serializers.ValidationError({"kind": f"One of {', '.join(WISHES)}."})
+        serializer, service = WISHES[kind]
+        body = serializer(data=wish)
         body.is_valid(raise_exception=True)
-        pipeline = services.launch_router_pipeline(**body.validated_data, user=cast(User, request.user))
+        pipeline = service(**body.validated_data, user=cast(User, request.user))
         return Response(PipelineSerializer(pipeline).data, status=status.HTTP_201_CREATED)
 
 
@@ -80,4 +156,14 @@ class PipelineCancel(APIView):
         """Cancel every run of it that is not over. Staff only."""
         pipeline = get_object_or_404(Pipeline, pk=pk)
         services.cancel_pipeline(pipeline)
+        return Response(PipelineSerializer(pipeline).data)
+
+
+class PipelineRetry(APIView):
+    """Another try."""
+
+    @extend_schema(summary="Retry a pipeline", request=None, responses=PipelineSerializer, tags=["pipelines"])
+    def post(self, request: Request, pk: int) -> Response:
+        """Go on from the first step that failed or was cancelled. Staff only."""
+        pipeline = services.retry_pipeline(get_object_or_404(Pipeline, pk=pk))
         return Response(PipelineSerializer(pipeline).data)

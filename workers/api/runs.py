@@ -12,7 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from datasets_app.api.strict import NameField, StrictSerializer
+from datasets_app.api.strict import NameField, StrictIntegerField, StrictSerializer
 from workers import services
 from workers.models import Attempt, Run
 
@@ -33,6 +33,8 @@ class RunSerializer(serializers.ModelSerializer[Run]):
     progress = serializers.DictField(read_only=True)
     pipeline = serializers.SlugRelatedField[Any]("name", read_only=True, allow_null=True)
     created_by = serializers.SlugRelatedField[Any]("username", read_only=True, allow_null=True)
+    cancel_requested = serializers.BooleanField(read_only=True)
+    reused_from = serializers.SlugRelatedField[Any]("name", read_only=True, allow_null=True)
 
     class Meta:
         model = Run
@@ -44,6 +46,9 @@ class RunSerializer(serializers.ModelSerializer[Run]):
             "params",
             "progress",
             "error",
+            "trouble",
+            "reused_from",
+            "time_limit",
             "backend",
             "cancel_requested",
             "pipeline",
@@ -88,6 +93,10 @@ class LaunchSerializer(StrictSerializer):
     name = NameField(required=False, help_text="Made up if absent; for generate_dataset the dataset's name too.")
     params = serializers.DictField(default=dict)
     backend = NameField(required=False)
+    reuse = serializers.BooleanField(default=False, help_text="Take the result of an equal run, where there is one.")
+    time_limit = StrictIntegerField(
+        min_value=1, max_value=2**31 - 1, required=False, help_text="Seconds from the first launch."
+    )
 
 
 class LogSerializer(serializers.Serializer[Any]):
@@ -101,7 +110,7 @@ class LogSerializer(serializers.Serializer[Any]):
 class RunList(generics.ListAPIView[Run]):
     """Runs, newest first."""
 
-    queryset = Run.objects.select_related("pipeline", "created_by")
+    queryset = Run.objects.select_related("pipeline", "created_by", "reused_from")
     serializer_class = RunSerializer
     filterset_fields = ["kind", "status", "name"]
 
@@ -132,6 +141,16 @@ class RunCancel(APIView):
         """Ask the run to end; one that is over stays as it is. Staff only."""
         run = services.cancel(get_object_or_404(Run, pk=pk))
         return Response(RunDetailSerializer(run).data)
+
+
+class RunRetry(APIView):
+    """Another try."""
+
+    @extend_schema(summary="Retry a run", request=None, responses={201: RunDetailSerializer}, tags=["runs"])
+    def post(self, request: Request, pk: int) -> Response:
+        """Launch a failed or cancelled run again, with the later steps of its pipeline. Staff only."""
+        run = services.retry(get_object_or_404(Run, pk=pk))
+        return Response(RunDetailSerializer(run).data, status=status.HTTP_201_CREATED)
 
 
 class RunLog(APIView):

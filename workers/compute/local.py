@@ -53,6 +53,7 @@ class LocalCompute:
 
     def poll(self, handle: str) -> JobStatus:
         folder = self.root / handle
+        claimed = _has_claimed(folder)  # before the look at the lock: only then a free lock tells that the job ended
         alive = self._is_alive(folder)
         progress = _read(folder / "status.json")
         if alive:
@@ -60,8 +61,10 @@ class LocalCompute:
         result = _read(folder / "result.json")  # after the lock was seen free: nobody writes it any more
         if result:
             return JobStatus(JobState(result["state"]), progress, result.get("summary", {}), result.get("error", ""))
-        if (folder / "claim").exists() and (folder / "claim").stat().st_size:
+        if claimed:
             return JobStatus(JobState.LOST, progress, error="The job was killed before it ended.")
+        if _has_claimed(folder):
+            return JobStatus(JobState.RUNNING, progress)  # at this very moment; the next poll knows more
         if not (folder / "job.json").exists():
             return JobStatus(JobState.LOST, error="The job's folder is gone.")
         if time.time() - (folder / "job.json").stat().st_mtime > START_SECONDS:
@@ -106,6 +109,14 @@ class LocalCompute:
             return True
         finally:
             os.close(descriptor)
+        return False
+
+
+def _has_claimed(folder: Path) -> bool:
+    """Whether some process took the launch, and has said which."""
+    try:
+        return (folder / "claim").stat().st_size > 0
+    except FileNotFoundError:
         return False
 
 

@@ -19,10 +19,14 @@ class Params(BaseModel):
 
 @dataclass(frozen=True)
 class Resolved:
-    """What the parameters mean at the launch: the recipe's `spec`, and the rows (by key) it was made from."""
+    """What the parameters mean at the launch: the recipe's `spec`, and the rows (by key) it was made from.
+
+    `digests` says by content hash what lies at each path in the spec, so that equal work can be told.
+    """
 
     spec: dict[str, Any]
     inputs: dict[str, int] = field(default_factory=dict)
+    digests: dict[str, str] = field(default_factory=dict)
 
 
 class Kind(Protocol):

@@ -9,22 +9,27 @@ from django.conf import settings
 from pydantic import Field
 
 from adapters.models import Adapter, AdapterVersion, Stack
-from adapters.selectors import get_adapter
+from adapters.selectors import champion, get_adapter
 from adapters.services import build_stack, configured_base, record_evaluation, store
 from datasets_app.errors import InputError
 from datasets_app.models import PreparedDataset
-from datasets_app.selectors import get_dataset, get_prepared
+from datasets_app.selectors import get_prepared
 from workers.kinds.base import Params as BaseParams
 from workers.kinds.base import Resolved
 from workers.kinds.outputs import keep
 from workers.models import Run
+from workers.selectors import find_dataset
 
 
 class Params(BaseParams):
-    """The version that the train run `run` made, or the current one of `adapter`; `stack` adds the experts."""
+    """The version that the train run `run` made, the current one of `adapter`, or the router that is `serving`.
+
+    `stack` adds the experts: those that serve with the serving router, else the current ones.
+    """
 
     run: str | None = None
     adapter: str | None = None
+    serving: bool = False
     dataset: str
     stack: bool = False
     max_samples: int | None = Field(default=None, ge=1)
@@ -33,16 +38,27 @@ class Params(BaseParams):
 
 def check(params: Params) -> None:
     """One subject is named, and the dataset is there."""
-    if (params.run is None) == (params.adapter is None):
-        raise InputError("evaluate: name either a train run or an adapter.")
-    get_dataset(params.dataset)
-    if params.adapter is not None:
+    if (params.run is not None) + (params.adapter is not None) + params.serving != 1:
+        raise InputError("evaluate: name either a train run or an adapter, or ask for the serving router.")
+    find_dataset(params.dataset)
+    if params.serving:
+        _serving()
+    elif params.adapter is not None:
         get_adapter(params.adapter)
     elif not Run.objects.filter(name=params.run, kind=Run.Kind.TRAIN).exists():
         raise InputError(f"There is no train run {params.run!r}.")
 
 
+def _serving() -> Stack:
+    stack = champion()
+    if stack is None:
+        raise InputError("No router is live yet: there is none to evaluate.")
+    return stack
+
+
 def _version(params: Params) -> AdapterVersion:
+    if params.serving:
+        return _serving().router
     if params.adapter is not None:
         version = get_adapter(params.adapter).current
         if version is None:
@@ -61,7 +77,7 @@ def _version(params: Params) -> AdapterVersion:
 def resolve(params: Params) -> Resolved:
     """The recipe's spec, and which version and stack it is about."""
     version, base, files = _version(params), configured_base(), store()
-    prepared = get_prepared(get_dataset(params.dataset), base.fingerprint)
+    prepared = get_prepared(find_dataset(params.dataset), base.fingerprint)
     spec: dict[str, Any] = {
         "data": prepared.path,
         "base": base.path,
@@ -72,17 +88,22 @@ def resolve(params: Params) -> Resolved:
         **params.model_dump(include={"max_samples"}, exclude_none=True),
     }
     inputs = {"adapter_version": version.pk, "prepared_dataset": prepared.pk}
+    digests = {prepared.path: prepared.digest, base.path: base.fingerprint}
+
+    def folder(version: AdapterVersion) -> str:
+        path = str(files.path(version.digest))
+        digests[path] = version.digest
+        return path
+
     if version.adapter.kind == Adapter.Kind.EXPERT:
-        spec["expert"] = str(files.path(version.digest))
-        return Resolved(spec, inputs)
-    spec["router"] = str(files.path(version.digest))
+        spec["expert"] = folder(version)
+        return Resolved(spec, inputs, digests)
+    spec["router"] = folder(version)
     if params.stack:
-        stack = build_stack(version)
+        stack = _serving() if params.serving else build_stack(version)
         inputs["stack"] = stack.pk
-        spec["experts"] = {
-            expert.adapter.name: str(files.path(expert.digest)) for expert in stack.experts.select_related("adapter")
-        }
-    return Resolved(spec, inputs)
+        spec["experts"] = {expert.adapter.name: folder(expert) for expert in stack.experts.select_related("adapter")}
+    return Resolved(spec, inputs, digests)
 
 
 def finalize(run: Run, outputs: Path) -> dict[str, Any]:

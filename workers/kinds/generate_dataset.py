@@ -31,6 +31,8 @@ class Params(BaseParams):
     samples_per_class: int = Field(default=200, ge=1, le=1_000_000)
     split: tuple[float, float, float] | None = None
     seed: int = Field(default=0, ge=0, lt=2**31)
+    draw_seed: int | None = Field(default=None, ge=0, lt=2**31)
+    held_out_only: bool = False
     system: str | None = None
     human: str | None = None
 
@@ -67,14 +69,14 @@ def resolve(params: Params) -> Resolved:
     sources = [
         {"label": label, "path": source.path, "negative": negative} for label, source, negative in _classes(params)
     ]
-    optional = params.model_dump(include={"split", "system", "human"}, exclude_none=True)
+    optional = params.model_dump(include={"split", "draw_seed", "held_out_only", "system", "human"}, exclude_none=True)
     spec = {
         "sources": sources,
         "samples_per_class": params.samples_per_class,
         "seed": params.seed,
         **optional,
     }
-    return Resolved(spec)
+    return Resolved(spec, digests={source.path: source.digest for _, source, _ in _classes(params)})
 
 
 def finalize(run: Run, outputs: Path) -> dict[str, Any]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from pathlib import Path
 
 from django.conf import settings
+
+PARTIAL = ".partial-"
 
 
 def keep(outputs: Path, *place: str) -> Path:
@@ -14,10 +17,15 @@ def keep(outputs: Path, *place: str) -> Path:
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
         # Renaming would take the outputs from the job's folder, and finalising could not be repeated.
-        scratch = target.with_name(f".{target.name}.partial")
-        shutil.rmtree(scratch, ignore_errors=True)
-        shutil.copytree(outputs, scratch, copy_function=_link_or_copy)
-        scratch.rename(target)
+        scratch = Path(tempfile.mkdtemp(prefix=PARTIAL, dir=target.parent))  # another process may do the same now
+        scratch.chmod(0o755)
+        try:
+            shutil.copytree(outputs, scratch, copy_function=_link_or_copy, dirs_exist_ok=True)
+            scratch.rename(target)
+        except OSError:
+            shutil.rmtree(scratch, ignore_errors=True)
+            if not target.exists():
+                raise
     return target
 
 

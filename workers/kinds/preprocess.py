@@ -5,39 +5,43 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
+
 from adapters.services import configured_base
-from datasets_app.selectors import get_dataset
 from datasets_app.services import record_prepared
 from workers.kinds.base import Params as BaseParams
 from workers.kinds.base import Resolved
 from workers.kinds.outputs import keep
 from workers.models import Run
+from workers.selectors import find_dataset
 
 
 class Params(BaseParams):
-    """`dataset` names a routing dataset, or an expert's source dataset."""
+    """`dataset` names a routing dataset (or the run that made it), or an expert's source dataset."""
 
     dataset: str
     max_pixels: int | None = None
     split: tuple[float, float, float] | None = None
+    seed: int | None = Field(default=None, ge=0, lt=2**31)
 
 
 def check(params: Params) -> None:
     """The dataset is there."""
-    get_dataset(params.dataset)
+    find_dataset(params.dataset)
 
 
 def resolve(params: Params) -> Resolved:
     """The recipe's spec."""
     base = configured_base()
-    optional = params.model_dump(include={"max_pixels", "split"}, exclude_none=True)
+    optional = params.model_dump(include={"max_pixels", "split", "seed"}, exclude_none=True)
+    dataset = find_dataset(params.dataset)
     spec = {
-        "dataset": get_dataset(params.dataset).path,
+        "dataset": dataset.path,
         "base": base.path,
         "base_revision": base.revision or None,
         **optional,
     }
-    return Resolved(spec)
+    return Resolved(spec, digests={dataset.path: dataset.digest, base.path: base.fingerprint})
 
 
 def finalize(run: Run, outputs: Path) -> dict[str, Any]:
@@ -45,7 +49,7 @@ def finalize(run: Run, outputs: Path) -> dict[str, Any]:
     params = Params.model_validate(run.params)
     folder = keep(outputs, "prepared", f"{params.dataset}-{run.pk}")
     prepared = record_prepared(
-        get_dataset(params.dataset),
+        find_dataset(params.dataset),
         folder,
         base=configured_base().fingerprint,
         digest=run.summary["digest"],

@@ -13,10 +13,11 @@ from adapters.selectors import get_adapter
 from adapters.services import add_version, configured_base, register_adapter
 from datasets_app.errors import InputError
 from datasets_app.models import RoutingDataset
-from datasets_app.selectors import get_dataset, get_prepared
+from datasets_app.selectors import get_prepared
 from workers.kinds.base import Params as BaseParams
 from workers.kinds.base import Resolved
 from workers.models import Run
+from workers.selectors import find_dataset
 
 
 class Params(BaseParams):
@@ -35,7 +36,7 @@ def check(params: Params) -> None:
     taken = FROM_THE_PLATFORM & set(params.config)
     if taken:
         raise InputError(f"config: {', '.join(sorted(taken))} come from the platform's settings.")
-    is_routing = isinstance(get_dataset(params.dataset), RoutingDataset)
+    is_routing = isinstance(find_dataset(params.dataset), RoutingDataset)
     if not is_routing:
         adapter = get_adapter(params.adapter)
         if adapter.kind == Adapter.Kind.ROUTER:
@@ -47,7 +48,7 @@ def check(params: Params) -> None:
 def resolve(params: Params) -> Resolved:
     """The recipe's spec."""
     base = configured_base()
-    prepared = get_prepared(get_dataset(params.dataset), base.fingerprint)
+    prepared = get_prepared(find_dataset(params.dataset), base.fingerprint)
     spec = {
         **params.config,
         "data": prepared.path,
@@ -56,13 +57,13 @@ def resolve(params: Params) -> Resolved:
         "device": settings.BASE_MODEL["device"],
         "dtype": settings.BASE_MODEL["dtype"],
     }
-    return Resolved(spec)
+    return Resolved(spec, digests={prepared.path: prepared.digest, base.path: base.fingerprint})
 
 
 def finalize(run: Run, outputs: Path) -> dict[str, Any]:
     """Put the adapter into the store as a new version."""
     params = Params.model_validate(run.params)
-    is_routing = isinstance(get_dataset(params.dataset), RoutingDataset)
+    is_routing = isinstance(find_dataset(params.dataset), RoutingDataset)
     kind = Adapter.Kind.ROUTER if is_routing else Adapter.Kind.EXPERT
     adapter = register_adapter(params.adapter, kind=kind)
     return {"adapter_version": add_version(adapter, outputs)}

@@ -47,6 +47,7 @@ def show(run: Run, bar: tqdm[Any]) -> None:
     """Bring the bar to where the run is."""
     progress = run.progress
     metrics = " ".join(f"{name} {value:.3g}" for name, value in progress.get("metrics", {}).items())
+    left = f"{progress['seconds_left']:.0f} s left" if progress.get("seconds_left") and not run.is_over else ""
     bar.total = progress.get("total") or 1
     bar.n = bar.total if run.status == Status.SUCCEEDED else min(progress.get("done", 0), bar.total)
-    bar.set_postfix_str(" ".join(word for word in (run.status, progress.get("step", ""), metrics) if word))
+    bar.set_postfix_str(" ".join(word for word in (run.status, progress.get("step", ""), left, metrics) if word))

@@ -20,6 +20,8 @@ class Attempt(models.Model):
     run = models.ForeignKey(Run, models.CASCADE, related_name="attempts")
     number = models.PositiveSmallIntegerField()
     launch_key = models.CharField(max_length=32, unique=True, default=new_launch_key)
+    backend = models.CharField(max_length=32, blank=True)
+    slot = models.PositiveSmallIntegerField(null=True, blank=True, help_text="Its place on the backend while it runs.")
     handle = models.CharField(max_length=255, blank=True, help_text="The backend's own name for the job.")
     outcome = models.CharField(max_length=16, blank=True, help_text="How it ended: empty while it goes on.")
     error = models.TextField(blank=True)
@@ -30,6 +32,8 @@ class Attempt(models.Model):
         ordering = ["run", "number"]
         constraints = [
             models.UniqueConstraint(fields=["run", "number"], name="attempt_number_once_per_run"),
+            # The limit of jobs at once, kept by the database whatever many processes launch.
+            models.UniqueConstraint(fields=["backend", "slot"], name="attempt_slot_taken_once"),
         ]
 
     def __str__(self) -> str:

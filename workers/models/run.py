@@ -33,10 +33,20 @@ class Run(models.Model):
     status = models.CharField(max_length=16, choices=Status, default=Status.QUEUED)
     version = models.PositiveIntegerField(default=0)
     lease_until = models.DateTimeField(null=True, blank=True, help_text="Until then one worker is at it.")
-    cancel_requested = models.BooleanField(default=False)
+    moved_at = models.DateTimeField(null=True, blank=True, help_text="When the status last changed.")
+    heartbeat_at = models.DateTimeField(null=True, blank=True, help_text="When the progress last changed.")
+    time_limit = models.PositiveIntegerField(null=True, blank=True, help_text="Seconds from the first launch.")
+    cancel_requested_at = models.DateTimeField(null=True, blank=True)
     error = models.TextField(blank=True)
+    trouble = models.TextField(blank=True, help_text="What last kept the platform from taking it a step on.")
     progress = models.JSONField(default=dict)
     summary = models.JSONField(default=dict, help_text="What the job said of its result.")
+
+    fingerprint = models.CharField(max_length=71, blank=True, help_text="Hash of kind, parameters and input content.")
+    reuse = models.BooleanField(default=False, help_text="Take the result of the same work, where there is one.")
+    reused_from = models.ForeignKey(
+        "self", models.SET_NULL, null=True, blank=True, related_name="reused_by", help_text="Whose result it took."
+    )
 
     pipeline = models.ForeignKey(Pipeline, models.CASCADE, null=True, blank=True, related_name="runs")
     step = models.PositiveSmallIntegerField(default=0)
@@ -53,7 +63,10 @@ class Run(models.Model):
 
     class Meta:
         ordering = ["-created_at", "-id"]
-        indexes = [models.Index(fields=["status"], condition=models.Q(status__in=sorted(ACTIVE)), name="run_active")]
+        indexes = [
+            models.Index(fields=["status"], condition=models.Q(status__in=sorted(ACTIVE)), name="run_active"),
+            models.Index(fields=["fingerprint"], name="run_fingerprint"),
+        ]
         constraints = [
             models.UniqueConstraint(
                 fields=["pipeline", "step"],
@@ -73,3 +86,8 @@ class Run(models.Model):
     def is_over(self) -> bool:
         """Whether the status will never change again."""
         return self.status in TERMINAL
+
+    @property
+    def cancel_requested(self) -> bool:
+        """Whether somebody has asked it to end."""
+        return self.cancel_requested_at is not None

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from workers.recipes.evaluation.outcomes import Outcome
 
 
+STEPS = ("evaluate",)
+
+
 class Spec(RecipeSpec):
     """Who is asked what: `router` alone, `expert` alone, or `router` and `experts` as a stack."""
 

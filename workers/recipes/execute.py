@@ -29,6 +29,7 @@ from datasets_app.errors import InputError
 from workers.recipes import RECIPES
 from workers.recipes.files import write_atomically
 from workers.recipes.manifest import write_manifest
+from workers.recipes.progress import Meter
 
 REPORT_INTERVAL = 0.5  # seconds between two writes of status.json
 
@@ -44,13 +45,13 @@ class FolderJob:
         self.folder = folder
         self.out = folder / "out"
         self.work = work
+        self.meter = Meter()
         self._written = 0.0
-        self._started = time.time()
 
     def progress(self, step: str, done: int, total: int, **metrics: float) -> None:
         """Replace `status.json`, at most every half second, and append any metrics."""
         now = time.time()
-        report = {"step": step, "done": done, "total": total, "metrics": metrics, "at": round(now, 3)}
+        report = self.meter.report(step, done, total, metrics, now)
         if metrics:
             with (self.folder / "metrics.jsonl").open("a") as file:
                 file.write(json.dumps(report) + "\n")
@@ -93,6 +94,7 @@ def run_recipe(kind: str, spec: dict[str, Any], job: FolderJob) -> dict[str, Any
         validated = module.Spec.model_validate(spec)
     except ValidationError as error:
         raise InputError(describe(error)) from error
+    job.meter = Meter(module.STEPS)
     summary: dict[str, Any] = module.run(validated, job)
     return summary
 

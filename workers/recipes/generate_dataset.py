@@ -29,6 +29,9 @@ SYSTEM = "You are a routing classifier. Answer with the adapter's name."
 HUMAN = f"{IMAGE_TAG}\nWhich adapter should handle this?"
 
 
+STEPS = ("read", "write")
+
+
 class Source(RecipeSpec):
     """One source dataset and the class that its rows belong to."""
 
@@ -50,6 +53,8 @@ class Spec(RecipeSpec):
     samples_per_class: int = Field(300, ge=1, le=1_000_000, description="samples of each class, all splits together")
     split: Split = Field(Split(), description="fractions of train, val and eval")
     seed: int = Field(0, ge=0, description="decides sides and draws; jobs that share it share the held-out screens")
+    draw_seed: int | None = Field(None, ge=0, description="decides the draws alone; default: the seed")
+    held_out_only: bool = Field(False, description="draw every sample from the eval side of the split")
     system: str = Field(SYSTEM, min_length=1, description="the router's system turn")
     human: str = Field(HUMAN, description="the router's human turn; {prompt} stands for the user's words")
     none_label: str = Field("none", description="label of the negative sources' class")
@@ -163,14 +168,18 @@ def _pools(sources: list[tuple[SplitSource, set[int]]], duplicates: dict[str, in
 
 def _draw(spec: Spec, label: str, pools: dict[str, list[SourceRow]]) -> dict[str, list[SourceRow]]:
     drawn = {}
-    for side, needed in spec.split.counts(spec.samples_per_class).items():
+    counts = spec.split.counts(spec.samples_per_class)
+    if spec.held_out_only:
+        counts = {side: spec.samples_per_class if side == "eval" else 0 for side in counts}
+    seed = spec.seed if spec.draw_seed is None else spec.draw_seed
+    for side, needed in counts.items():
         pool = pools[side]
         if len(pool) < needed:
             raise InputError(
                 f"Class {label!r} has {len(pool)} different screens on the {side} side, {needed} are needed: "
                 "add source rows or lower samples_per_class."
             )
-        drawn[side] = random.Random(f"{spec.seed}/draw/{label}/{side}").sample(pool, needed)
+        drawn[side] = random.Random(f"{seed}/draw/{label}/{side}").sample(pool, needed)
     return drawn
 
 

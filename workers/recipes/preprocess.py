@@ -22,6 +22,8 @@ from workers.recipes.job import Job, RecipeSpec
 from workers.recipes.prepared import PREPROCESS_FILE, Prepared
 from workers.recipes.splits import Split
 
+STEPS = ("convert",)
+
 
 class Spec(RecipeSpec):
     """Which dataset is prepared for which base model."""

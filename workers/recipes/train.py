@@ -31,6 +31,9 @@ NOT_IN_LINEAGE = {"data", "base", "base_revision", "threads", "cache_mb"}
 """Fields that say where, not what: the card names data and base by their content."""
 
 
+STEPS = ("train",)
+
+
 class Spec(RecipeSpec):
     """What is trained on what. Fields left out are chosen by base model and device, see `training.plan`."""
 

@@ -1,17 +1,37 @@
 """Every change to runs and pipelines."""
 
+from workers.services.adding import add_expert, retrain_router
 from workers.services.advancing import advance, advance_all
-from workers.services.launching import cancel, launch, log_tail, wait
-from workers.services.pipelines import cancel_pipeline, launch_expert_pipeline, launch_router_pipeline
+from workers.services.concluding import conclude_all
+from workers.services.launching import cancel, launch, log_tail, retry, wait
+from workers.services.notices import deliver_due
+from workers.services.pipelines import (
+    cancel_pipeline,
+    launch_expert_pipeline,
+    launch_router_pipeline,
+    retry_pipeline,
+)
+from workers.services.reevaluating import reevaluate
+from workers.services.retention import prune
+from workers.services.schedule import run_due
 
 __all__ = [
+    "add_expert",
     "advance",
     "advance_all",
     "cancel",
     "cancel_pipeline",
+    "conclude_all",
+    "deliver_due",
     "launch",
     "launch_expert_pipeline",
     "launch_router_pipeline",
     "log_tail",
+    "prune",
+    "reevaluate",
+    "retrain_router",
+    "retry",
+    "retry_pipeline",
+    "run_due",
     "wait",
 ]

@@ -1,156 +1,65 @@
-"""One step of every run that is due: launch, poll, finalise. Any number of processes may do this at once."""
+"""One step of everything that is due. Any number of processes may do this at once, and end at any point."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
-from datetime import timedelta
+import random
+import time
 
-from django.conf import settings
-from django.db import transaction
+from celery.exceptions import SoftTimeLimitExceeded
+from django.db import DatabaseError
 from django.db.models import Q
 from django.utils import timezone
 
-from datasets_app.errors import InputError
-from workers.compute import get_compute
-from workers.compute.types import JobSpec, JobState, JobStatus
-from workers.kinds import get_kind
-from workers.models import Attempt, Run
-from workers.recipes.manifest import ManifestError
-from workers.services.moves import move, renew
-from workers.states import ACTIVE, ON_COMPUTE, UNSUCCESSFUL, Status
+from workers.models import Run
+from workers.services.concluding import conclude_all
+from workers.services.following import finish, follow
+from workers.services.moves import note
+from workers.services.starting import resume, start
+from workers.states import ACTIVE, Status
 
 log = logging.getLogger(__name__)
 
-LEASE = timedelta(seconds=60)  # longer than any task may live
-MAX_ATTEMPTS = 3
+ROUND_SECONDS = 30.0  # then the next round goes on, so that no task outlives its time limit
+TROUBLE_LENGTH = 500
 
 
 def advance_all() -> int:
-    """Take every run that is not over one step on; how many there were."""
-    runs = list(
-        Run.objects.filter(status__in=ACTIVE)
-        .filter(Q(lease_until__isnull=True) | Q(lease_until__lt=timezone.now()))
-        .order_by("id")
-    )
-    for run in runs:
-        try:
-            advance(run)
-        except Exception:
-            log.exception("Run %s could not be taken a step on; the next round tries again.", run.name)
+    """Take every run that is not over one step on, and conclude the pipelines whose runs are; how many runs it were."""
+    until = time.monotonic() + ROUND_SECONDS
+    due = Run.objects.filter(status__in=ACTIVE).filter(Q(lease_until__isnull=True) | Q(lease_until__lt=timezone.now()))
+    runs = list(due.order_by("id"))
+    under_way = [run for run in runs if run.status != Status.QUEUED]
+    random.shuffle(under_way)  # a slow one at the front does not starve the rest
+    for run in under_way + [run for run in runs if run.status == Status.QUEUED]:
+        if time.monotonic() > until:
+            break
+        _advance_safely(run)
+    conclude_all()
     return len(runs)
+
+
+def _advance_safely(run: Run) -> None:
+    try:
+        advance(run)
+    except SoftTimeLimitExceeded:
+        raise
+    except Exception as error:
+        log.exception("Run %s could not be taken a step on; the next round tries again.", run.name)
+        try:
+            note(run, trouble=f"{type(error).__name__}: {error}"[:TROUBLE_LENGTH])
+        except DatabaseError:
+            log.warning("Nor could the reason be written down.")
 
 
 def advance(run: Run) -> None:
     """Take one run a step on; harmless to repeat."""
     match Status(run.status):
         case Status.QUEUED:
-            _start(run)
+            start(run)
         case Status.LAUNCHING:
-            if renew(run, LEASE):  # whoever launched it is gone
-                _submit(run, run.attempts.get(number=run.attempts.count()))
+            resume(run)
         case Status.RUNNING:
-            _follow(run)
+            follow(run)
         case Status.FINALIZING:
-            if renew(run, LEASE):
-                _finalize(run)
-
-
-def _start(run: Run) -> None:
-    if run.cancel_requested:
-        move(run, Status.CANCELLED)
-        return
-    if run.pipeline_id is not None and run.step > 0:
-        before = run.pipeline.runs.filter(step=run.step - 1).latest("id")  # type: ignore[union-attr]
-        if before.status in UNSUCCESSFUL:
-            move(run, Status.CANCELLED, error=f"Run {before.name!r}, which it builds on, {before.status}.")
-            return
-        if before.status != Status.SUCCEEDED:
-            return
-    if not run.spec:
-        try:
-            module = get_kind(run.kind)
-            resolved = module.resolve(module.Params.model_validate(run.params))
-        except InputError as error:
-            move(run, Status.FAILED, error=str(error))
-            return
-        run.spec, run.inputs = resolved.spec, resolved.inputs
-    with transaction.atomic():
-        busy = Run.objects.filter(backend=run.backend, status__in=ON_COMPUTE).count()
-        if busy >= settings.COMPUTE[run.backend]["SLOTS"]:
-            return
-        started = run.started_at or timezone.now()
-        if not move(run, Status.LAUNCHING, lease=LEASE, spec=run.spec, inputs=run.inputs, started_at=started):
-            return
-        attempt = Attempt.objects.create(run=run, number=run.attempts.count() + 1)
-    _submit(run, attempt)
-
-
-def work_key(run: Run) -> str:
-    """The same for every launch of the same work: a later try finds the checkpoints of an earlier one."""
-    params = json.dumps([run.kind, run.params], sort_keys=True)
-    return f"{run.name}-{hashlib.sha256(params.encode()).hexdigest()[:12]}"
-
-
-def _submit(run: Run, attempt: Attempt) -> None:
-    job = JobSpec(run.kind, attempt.launch_key, work_key(run), run.spec)
-    handle = get_compute(run.backend).submit(job)
-    Attempt.objects.filter(pk=attempt.pk).update(handle=handle)
-    move(run, Status.RUNNING)
-
-
-def _follow(run: Run) -> None:
-    attempt = run.attempts.latest("number")
-    compute = get_compute(run.backend)
-    if run.cancel_requested:
-        compute.cancel(attempt.handle)
-    job = compute.poll(attempt.handle)
-    if job.progress and job.progress != run.progress:
-        Run.objects.filter(pk=run.pk, version=run.version).update(progress=job.progress)
-    match job.state:
-        case JobState.PENDING | JobState.RUNNING:
-            return
-        case JobState.SUCCEEDED:
-            if move(run, Status.FINALIZING, lease=LEASE, summary=job.summary):
-                _finalize(run)
-        case JobState.FAILED:
-            _end(run, attempt, Status.FAILED, job)
-        case JobState.CANCELLED:
-            _end(run, attempt, Status.CANCELLED, job)
-        case JobState.LOST:
-            _lost(run, attempt, job)
-
-
-def _end(run: Run, attempt: Attempt, status: Status, job: JobStatus) -> None:
-    with transaction.atomic():
-        if move(run, status, error=job.error):
-            _close(attempt, job.state, job.error)
-
-
-def _lost(run: Run, attempt: Attempt, job: JobStatus) -> None:
-    if run.cancel_requested:
-        _end(run, attempt, Status.CANCELLED, job)
-    elif attempt.number >= MAX_ATTEMPTS:
-        _end(run, attempt, Status.FAILED, job)
-    else:
-        with transaction.atomic():
-            if move(run, Status.QUEUED):
-                _close(attempt, job.state, job.error)
-
-
-def _close(attempt: Attempt, outcome: str, error: str = "") -> None:
-    Attempt.objects.filter(pk=attempt.pk).update(outcome=outcome, error=error, ended_at=timezone.now())
-
-
-def _finalize(run: Run) -> None:
-    attempt = run.attempts.latest("number")
-    try:
-        outputs = get_compute(run.backend).outputs(attempt.handle)
-        fields = get_kind(run.kind).finalize(run, outputs)
-    except (InputError, ManifestError) as error:
-        _end(run, attempt, Status.FAILED, JobStatus(JobState.FAILED, error=str(error)))
-        return
-    with transaction.atomic():
-        if move(run, Status.SUCCEEDED, error="", **fields):
-            _close(attempt, JobState.SUCCEEDED)
+            finish(run)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable
 from typing import Any
@@ -18,10 +17,9 @@ from datasets_app.names import check_name
 from workers.compute import get_compute
 from workers.kinds import KINDS, get_kind
 from workers.models import Pipeline, Run
-from workers.services.moves import move
+from workers.services.hints import hint
+from workers.services.moves import move, note
 from workers.states import UNSUCCESSFUL, Status
-
-log = logging.getLogger(__name__)
 
 NAME_PREFIX = {
     "generate_dataset": "routing",
@@ -41,8 +39,11 @@ def launch(
     user: User | None = None,
     pipeline: Pipeline | None = None,
     step: int = 0,
+    reuse: bool = False,
+    time_limit: int | None = None,
 ) -> Run:
-    """Queue a run and say so to the workers.
+    """Queue a run and say so to the workers. `reuse` lets it take the result of an equal run instead of working;
+    `time_limit` is in seconds from its first launch.
 
     A name whose run is under way or has succeeded with the same parameters returns that run; with others it is an
     InputError, as is every parameter that cannot work. A run's name is also its dataset's, for generate_dataset.
@@ -60,11 +61,13 @@ def launch(
                 backend=backend,
                 pipeline=pipeline,
                 step=step,
+                reuse=reuse,
+                time_limit=time_limit,
                 created_by=user,
             )
     except IntegrityError:
         run = Run.objects.exclude(status__in=UNSUCCESSFUL).get(name=name)
-        if (run.kind, run.params) != (kind, validated):
+        if run.kind != kind or validate(kind, run.params, check_now=False) != validated:
             raise InputError(
                 f"Run {name!r} exists ({run.kind}, {run.status}) with other parameters: choose another name."
             ) from None
@@ -95,30 +98,51 @@ def new_name(kind: str) -> str:
     return f"{stem}_{taken + 1}" if taken else stem
 
 
-def hint() -> None:
-    """Tell the workers that there is something to do; without a broker the next round finds it."""
-    from workers.tasks import reconcile
-
-    try:
-        reconcile.apply_async(expires=10)
-    except Exception as error:
-        log.warning("The broker took no message (%s); the run starts when it is back.", type(error).__name__)
-
-
 def cancel(run: Run) -> Run:
     """Ask the run to end. One that is not on a backend yet ends now, others when their job has."""
+    now = timezone.now()
     for _ in range(5):
         run.refresh_from_db()
         if run.is_over:
             return run
-        if run.status == Status.QUEUED and move(run, Status.CANCELLED, cancel_requested=True):
-            return run
-        if run.status != Status.QUEUED:
-            Run.objects.filter(pk=run.pk).update(cancel_requested=True)
-            run.cancel_requested = True
+        if run.status == Status.QUEUED:
+            if move(run, Status.CANCELLED, cancel_requested_at=now):
+                return run
+        elif run.cancel_requested or note(run, cancel_requested_at=now):
+            run.cancel_requested_at = run.cancel_requested_at or now
             break
     transaction.on_commit(hint, robust=True)
     return run
+
+
+def retry(run: Run) -> Run:
+    """Launch a failed or cancelled run again: the same work under the same name, which finds its checkpoints.
+
+    A step of a pipeline takes the steps after it along. InputError if the run goes on or has succeeded.
+    """
+    if run.status not in UNSUCCESSFUL:
+        raise InputError(f"Run {run.name!r} is {run.status}: only a failed or cancelled run can be tried again.")
+    if run.pipeline is not None:
+        from workers.services.pipelines import retry_pipeline
+
+        retry_pipeline(run.pipeline)
+        return run.pipeline.steps[run.step]
+    return relaunch(run)
+
+
+def relaunch(run: Run) -> Run:
+    """A new run of the same work."""
+    return launch(
+        run.kind,
+        run.params,
+        name=run.name,
+        backend=run.backend,
+        user=run.created_by,
+        pipeline=run.pipeline,
+        step=run.step,
+        reuse=run.reuse,
+        time_limit=run.time_limit,
+    )
 
 
 def wait(run: Run, on_progress: Callable[[Run], None] | None = None, *, timeout: float | None = None) -> Run:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+from django.conf import settings
 from django.db.models import F
 from django.utils import timezone
 
 from workers.models import Run
 from workers.states import SOURCES, TERMINAL, Status
+
+LEASE = timedelta(seconds=settings.LEASE_SECONDS)
 
 
 def move(run: Run, to: Status, *, lease: timedelta | None = None, **fields: Any) -> bool:
@@ -19,7 +22,13 @@ def move(run: Run, to: Status, *, lease: timedelta | None = None, **fields: Any)
     take over. True if the row was changed; then `run` holds the new values. False: read the row again.
     """
     now = timezone.now()
-    values: dict[str, Any] = {"status": to, "lease_until": now + lease if lease else None, **fields}
+    values: dict[str, Any] = {
+        "status": to,
+        "lease_until": now + lease if lease else None,
+        "moved_at": now,
+        "trouble": "",
+        **fields,
+    }
     if to in TERMINAL:
         values["finished_at"] = now
     if not Run.objects.filter(pk=run.pk, version=run.version, status__in=SOURCES[to]).update(
@@ -42,3 +51,8 @@ def renew(run: Run, lease: timedelta) -> bool:
         run.version += 1
         run.lease_until = now + lease
     return bool(won)
+
+
+def note(run: Run, **fields: Any) -> bool:
+    """Write what was seen of a run without moving it; False if it has moved since it was read."""
+    return bool(Run.objects.filter(pk=run.pk, version=run.version, status=run.status).update(**fields))

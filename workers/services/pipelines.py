@@ -3,16 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from django.contrib.auth.models import User
 from django.db import transaction
+from django.db.models import F
+from django.utils import timezone
 
 from adapters.selectors import get_adapter
 from datasets_app.errors import InputError
 from datasets_app.names import check_name
 from workers.models import Pipeline, Run
-from workers.services.launching import cancel, launch, new_name
+from workers.services.launching import cancel, launch, new_name, relaunch
+from workers.states import UNSUCCESSFUL
+
+
+@dataclass(frozen=True)
+class Step:
+    """One run of a pipeline; its own name is the pipeline's with `suffix`. `reuse`: an equal run's result will do."""
+
+    kind: str
+    suffix: str
+    params: dict[str, Any]
+    reuse: bool = True
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A pipeline to launch."""
+
+    kind: Pipeline.Kind
+    name: str
+    steps: list[Step]
+    live: str = Pipeline.Live.NEVER
+    wish: dict[str, Any] = field(default_factory=dict)
 
 
 def launch_router_pipeline(
@@ -28,25 +53,29 @@ def launch_router_pipeline(
 ) -> Pipeline:
     """Generate a routing dataset, preprocess it, train the router and evaluate it.
 
-    A pipeline of that name goes on: what has succeeded is reused, what failed or was cancelled is launched again.
+    A pipeline of that name goes on: what has succeeded is kept, what failed or was cancelled is launched again.
     """
-    dataset = check_name(name, "pipeline name") if name else new_name(Run.Kind.GENERATE_DATASET)
-    steps: list[tuple[str, str, dict[str, Any]]] = [
-        (
-            Run.Kind.GENERATE_DATASET,
-            dataset,
-            {
-                "adapters": list(adapters),
-                "negatives": list(negatives),
-                "samples_per_class": samples_per_class,
-                "seed": seed,
-            },
-        ),
-        (Run.Kind.PREPROCESS, f"{dataset}-preprocess", {"dataset": dataset}),
-        (Run.Kind.TRAIN, f"{dataset}-train", {"dataset": dataset, "adapter": router, "config": train or {}}),
-        (Run.Kind.EVALUATE, f"{dataset}-evaluate", {"run": f"{dataset}-train", "dataset": dataset}),
+    stem = check_name(name, "pipeline name") if name else new_name(Run.Kind.GENERATE_DATASET)
+    drawn = {
+        "adapters": list(adapters),
+        "negatives": list(negatives),
+        "samples_per_class": samples_per_class,
+        "seed": seed,
+    }
+    return launch_plan(Plan(Pipeline.Kind.ROUTER, stem, router_steps(stem, drawn, router, train or {})), user)
+
+
+def router_steps(
+    stem: str, drawn: dict[str, Any], router: str, train: dict[str, Any], *, stack: bool = False
+) -> list[Step]:
+    """From the parameters of a routing dataset to an evaluated router; `stack` lets the experts answer, too."""
+    subject = {"run": f"{stem}-train", "dataset": stem, **({"stack": True} if stack else {})}
+    return [
+        Step(Run.Kind.GENERATE_DATASET, "", drawn),
+        Step(Run.Kind.PREPROCESS, "-preprocess", {"dataset": stem}),
+        Step(Run.Kind.TRAIN, "-train", {"dataset": stem, "adapter": router, "config": train}),
+        Step(Run.Kind.EVALUATE, "-evaluate", subject),
     ]
-    return _launch_steps(dataset, steps, user)
 
 
 def launch_expert_pipeline(
@@ -61,24 +90,74 @@ def launch_expert_pipeline(
     if source is None:
         raise InputError(f"Adapter {adapter!r} has no source dataset to train on.")
     stem = check_name(name, "pipeline name") if name else f"{adapter}-{new_name(Run.Kind.TRAIN)}"
-    steps: list[tuple[str, str, dict[str, Any]]] = [
-        (Run.Kind.PREPROCESS, f"{stem}-preprocess", {"dataset": source.name}),
-        (
-            Run.Kind.TRAIN,
-            f"{stem}-train",
-            {"dataset": source.name, "adapter": adapter, "config": train or {}},
-        ),
-        (Run.Kind.EVALUATE, f"{stem}-evaluate", {"run": f"{stem}-train", "dataset": source.name}),
+    steps = [
+        *expert_steps(stem, "", adapter, source.name, train or {}),
+        Step(Run.Kind.EVALUATE, "-evaluate", {"run": f"{stem}-train", "dataset": source.name}),
     ]
-    return _launch_steps(stem, steps, user)
+    return launch_plan(Plan(Pipeline.Kind.EXPERT, stem, steps), user)
 
 
-def _launch_steps(name: str, steps: list[tuple[str, str, dict[str, Any]]], user: User | None) -> Pipeline:
+def expert_steps(
+    stem: str, part: str, adapter: str, source: str, train: dict[str, Any], seed: int | None = None
+) -> list[Step]:
+    """From a source dataset to a trained expert; `seed` is the split's, and `part` goes before the steps' names."""
+    split = {} if seed is None else {"seed": seed}
+    return [
+        Step(Run.Kind.PREPROCESS, f"{part}-preprocess", {"dataset": source, **split}),
+        Step(Run.Kind.TRAIN, f"{part}-train", {"dataset": source, "adapter": adapter, "config": train}),
+    ]
+
+
+def launch_plan(plan: Plan, user: User | None) -> Pipeline:
+    """Record the pipeline and queue its runs; one of that name and kind goes on."""
     with transaction.atomic():
-        pipeline, _ = Pipeline.objects.get_or_create(name=name, defaults={"created_by": user})
-        for step, (kind, run_name, params) in enumerate(steps):
-            launch(kind, params, name=run_name, user=user, pipeline=pipeline, step=step)
+        pipeline, created = Pipeline.objects.get_or_create(
+            name=plan.name,
+            defaults={"kind": plan.kind, "live": plan.live, "wish": plan.wish, "created_by": user},
+        )
+        if not created and (pipeline.kind, pipeline.live) != (plan.kind, plan.live):
+            raise InputError(f"Pipeline {plan.name!r} exists as another one ({pipeline.kind}): choose another name.")
+        before = set(pipeline.runs.values_list("pk", flat=True))
+        runs = [
+            launch(
+                step.kind,
+                step.params,
+                name=f"{plan.name}{step.suffix}",
+                user=user,
+                pipeline=pipeline,
+                step=number,
+                reuse=step.reuse,
+            )
+            for number, step in enumerate(plan.steps)
+        ]
+        if not created and any(run.pk not in before for run in runs):
+            _reopen(pipeline)
     return pipeline
+
+
+def retry_pipeline(pipeline: Pipeline) -> Pipeline:
+    """Go on from the first step that failed or was cancelled; what has succeeded is kept.
+
+    InputError if the pipeline goes on, or has nothing to try again.
+    """
+    with transaction.atomic():
+        steps = pipeline.steps
+        if any(not run.is_over for run in steps):
+            raise InputError(f"Pipeline {pipeline.name!r} is {pipeline.status}: cancel it first, or wait.")
+        again = [run for run in steps if run.status in UNSUCCESSFUL]
+        if not again and pipeline.outcome not in UNSUCCESSFUL:
+            raise InputError(f"Pipeline {pipeline.name!r} is {pipeline.status}: there is nothing to try again.")
+        for run in again:
+            relaunch(run)
+        _reopen(pipeline)
+    return pipeline
+
+
+def _reopen(pipeline: Pipeline) -> None:
+    """Take the outcome back, and with it whatever somebody is concluding at this moment."""
+    again = {"outcome": "", "verdict": "", "trouble": "", "finished_at": None, "lease_until": None}
+    Pipeline.objects.filter(pk=pipeline.pk).update(version=F("version") + 1, retried_at=timezone.now(), **again)
+    pipeline.refresh_from_db()
 
 
 def cancel_pipeline(pipeline: Pipeline) -> Pipeline:

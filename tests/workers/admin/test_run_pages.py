@@ -162,3 +162,55 @@ def test_actions_need_their_permission(client: Client) -> None:
     act(client, RUNS, "cancel_runs", run)
     assert client.get(f"{RUNS}add/").status_code == 403
     assert [row.status for row in Run.objects.all()] == [Status.QUEUED]
+
+
+def test_progress_says_how_far_how_fast_and_how_long(root: Client) -> None:
+    """Of a job of several steps; nothing of it lies in the page alone."""
+    from workers.recipes.progress import Meter
+
+    meter = Meter(("read", "write"))
+    meter.report("write", 0, 100, {}, now=10.0)
+    progress = meter.report("write", 20, 100, {"loss": 0.5}, now=20.0)
+    run = make_run(status=Status.RUNNING, progress=progress)
+    shown = root.get(f"{RUNS}progress/?ids={run.pk}").json()[str(run.pk)]
+    assert shown["percent"] == 60
+    assert shown["words"] == "write 20/100 · step 2 of 2 · 2/s · 40 s left · loss 0.5"
+    assert "40 s left" in root.get(f"{RUNS}{run.pk}/change/").content.decode()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.2, "1 s"), (59, "59 s"), (60, "1 min"), (200, "3 min 20 s"), (90_000, "1 d 1 h")]
+)
+def test_time_left_in_two_units(seconds: float, text: str) -> None:
+    """As people say it."""
+    from workers.admin.progress import duration
+
+    assert duration(seconds) == text
+
+
+def test_an_expert_is_added_by_a_form(root: Client, tmp_path: Any, samples: Any) -> None:
+    """And refused with the reason where its files are wrong."""
+    make_champion()
+    data = {"kind": "add_expert", "expert": "provider-select", "source": str(tmp_path), "live": "if-better"}
+    page = root.post(f"{PIPELINES}add/", data, follow=True)
+    assert "neither a .jsonl nor a .json file" in " ".join(str(message) for message in page.context["messages"])
+    assert not Pipeline.objects.exists()
+    response = root.post(f"{PIPELINES}add/", {**data, "source": str(samples["provider-select"])})
+    assert response.status_code == 302, response.content.decode()[:3000]
+    pipeline = Pipeline.objects.get()
+    assert [run.kind for run in pipeline.steps] == [
+        "preprocess", "train", "generate_dataset", "preprocess", "train", "evaluate", "evaluate"
+    ]  # fmt: skip
+    assert pipeline.steps[2].params["adapters"] == ["calendar", "claim-window", "provider-select"]
+
+
+def test_failed_runs_and_pipelines_are_tried_again(root: Client) -> None:
+    """From the step that failed."""
+    make_routing_dataset()
+    pipeline = Pipeline.objects.create(name="p", outcome="failed")
+    params = {"dataset": "routing_20260101_120000"}
+    failed = make_run("a", Status.FAILED, pipeline=pipeline, params=params)
+    act(root, RUNS, "retry_runs", failed)
+    assert [run.status for run in pipeline.steps] == [Status.QUEUED]
+    (message,) = act(root, PIPELINES, "retry_pipelines", pipeline)
+    assert "cancel it first, or wait" in message

@@ -114,6 +114,23 @@ class TestLocal:
         os.kill(self.stopped(local, job), signal.SIGKILL)
         assert wait_for(local, job.launch_key, *ENDS).state == JobState.LOST
 
+    def test_a_job_that_claims_while_it_is_polled_is_not_lost(
+        self, local: LocalCompute, job: JobSpec, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        handle = local.submit(job)
+        claim, look = local.root / handle / "claim", LocalCompute._is_alive
+
+        def slow_look(folder: Path) -> bool:
+            alive = look(folder)
+            while not (claim.exists() and claim.stat().st_size):
+                time.sleep(0.01)
+            return alive
+
+        monkeypatch.setattr(LocalCompute, "_is_alive", staticmethod(slow_look))
+        assert local.poll(handle).state == JobState.RUNNING
+        monkeypatch.undo()
+        assert wait_for(local, handle, *ENDS).state == JobState.SUCCEEDED
+
     def test_a_job_deaf_to_sigterm_is_killed_in_the_end(
         self, local: LocalCompute, job: JobSpec, monkeypatch: pytest.MonkeyPatch
     ) -> None:

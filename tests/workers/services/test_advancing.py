@@ -14,7 +14,7 @@ from django.conf import settings
 from datasets_app.models import RoutingDataset
 from workers.models import Attempt, Run
 from workers.services import advance_all, cancel, cancel_pipeline, launch, launch_router_pipeline
-from workers.services.advancing import MAX_ATTEMPTS
+from workers.services.ending import MAX_ATTEMPTS
 from workers.states import Status
 
 Drive = Callable[..., Run]

@@ -1,0 +1,133 @@
+"""`python -m controlplane.supervisor [NAME …]`: the processes of the Procfile, or some of them, kept running.
+
+A process that ends is started again, after a pause that grows while it keeps ending. SIGTERM or SIGINT ends all:
+first those that use the broker, each with time to finish what it is at, then the broker.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import IO
+
+from controlplane.env import ROOT
+
+STOP_SECONDS = 60.0  # to SIGKILL: a task may take so long
+PAUSES = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)  # seconds before a process is started again
+STEADY_SECONDS = 60.0  # after which it counts as started well
+LAST = "broker"
+
+
+@dataclass
+class Process:
+    """One line of the Procfile."""
+
+    name: str
+    command: str
+    popen: subprocess.Popen[bytes] | None = None
+    started_at: float = 0.0
+    start_at: float = 0.0
+    failures: int = field(default=0)
+
+    def start(self) -> None:
+        """Start it in a session of its own, its output going to ours line by line."""
+        self.started_at = time.monotonic()
+        self.popen = subprocess.Popen(
+            ["/bin/sh", "-c", f"exec {self.command}"],
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        assert self.popen.stdout is not None  # noqa: S101 - it is a pipe
+        threading.Thread(target=_copy, args=(self.name, self.popen.stdout), daemon=True).start()
+
+    def look_after(self) -> None:
+        """Start it if it is due; if it has ended, end what is left of it and say when it is due again."""
+        now = time.monotonic()
+        if self.popen is None:
+            if now >= self.start_at:
+                self.start()
+        elif self.popen.poll() is not None:
+            _say(f"{self.name} ended with code {self.popen.returncode}")
+            self.kill()
+            self.failures = 0 if now - self.started_at > STEADY_SECONDS else self.failures + 1
+            self.popen, self.start_at = None, now + PAUSES[min(self.failures, len(PAUSES) - 1)]
+
+    def stop(self) -> None:
+        """Ask it to end."""
+        if self.popen is not None:
+            with suppress(ProcessLookupError):
+                self.popen.terminate()
+
+    def kill(self) -> None:
+        """End it and every process that it started in its session."""
+        if self.popen is not None:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.popen.pid, signal.SIGKILL)
+
+
+def read_procfile(names: list[str]) -> list[Process]:
+    """The processes, in the order of the Procfile; ValueError for a name that it does not have."""
+    lines = (ROOT / "Procfile").read_text().splitlines()
+    commands = {name.strip(): command.strip() for name, _, command in (line.partition(":") for line in lines if line)}
+    unknown = set(names) - set(commands)
+    if unknown:
+        raise ValueError(f"The Procfile has no {', '.join(sorted(unknown))}; it has {', '.join(commands)}.")
+    return [Process(name, command) for name, command in commands.items() if not names or name in names]
+
+
+def supervise(processes: list[Process], ending: threading.Event) -> None:
+    """Keep the processes running until `ending` is set, then end them."""
+    while not ending.wait(0.2):
+        for process in processes:
+            process.look_after()
+    end([process for process in processes if process.name != LAST])
+    end([process for process in processes if process.name == LAST])
+
+
+def end(processes: list[Process]) -> None:
+    """Ask all of them at once to end, and kill those that have not after a while."""
+    for process in processes:
+        process.stop()
+    deadline = time.monotonic() + STOP_SECONDS
+    for process in processes:
+        if process.popen is not None:
+            with suppress(subprocess.TimeoutExpired):
+                process.popen.wait(max(0.0, deadline - time.monotonic()))
+            process.kill()
+            process.popen.wait()
+
+
+def _copy(name: str, output: IO[bytes]) -> None:
+    for line in output:
+        _say(line.decode(errors="replace").rstrip("\n"), name)
+
+
+def _say(text: str, name: str = "") -> None:
+    print(f"{name or 'system':7}| {text}", flush=True)
+
+
+def main() -> int:
+    """Supervise until told to end."""
+    ending = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ending.set())
+    try:
+        processes = read_procfile(sys.argv[1:])
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
+    supervise(processes, ending)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

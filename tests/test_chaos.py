@@ -1,0 +1,31 @@
+"""The short form of the campaign of faults: `make chaos` is the long one."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def test_what_must_hold_holds_under_some_dozens_of_kills(tmp_path: Path) -> None:
+    out = tmp_path / "chaos.json"
+    words = [sys.executable, "-m", "benchmarks.chaos", "--kills", "40", "--out", str(out)]
+    environment = {"PYTHONPATH": f"{ROOT}:{ROOT / 'platform'}", **_without_ours()}
+    done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900, check=False)
+    assert out.exists(), done.stderr[-3000:]
+    result = json.loads(out.read_text())
+    broken = {name: result[name] for name in ("excess_launches", "stuck", "changed_terminal", "lost_writes")}
+    assert not any(broken.values()), result
+    assert result["kills"] >= 40
+    assert result["recovery_s_max"] < 60, result
+
+
+def _without_ours() -> dict[str, str]:
+    """The environment without what the test session set for itself."""
+
+    ours = ("SWITCHYARD_", "PYTHONPATH", "SECRET_KEY", "DATABASE_URL", "REDIS_URL")
+    return {name: value for name, value in os.environ.items() if not name.startswith(ours)}

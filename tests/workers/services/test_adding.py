@@ -1,0 +1,165 @@
+"""One click: what is checked before anything is queued, and what the new router keeps of the old."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from adapters.models import Adapter, Alias, Promotion
+from datasets_app.errors import InputError
+from tests.cast import (
+    make_adapter,
+    make_champion,
+    make_evaluation,
+    make_prepared,
+    make_routing_dataset,
+    make_run,
+    make_source,
+    make_version,
+)  # fmt: skip
+from workers.models import Pipeline, Run
+from workers.services import add_expert, cancel_pipeline, reevaluate, retrain_router
+from workers.states import Status
+
+pytestmark = pytest.mark.django_db
+
+DRAWN = {"adapters": ["calendar", "claim-window"], "negatives": ["other"], "samples_per_class": 77, "seed": 5}
+
+
+@pytest.fixture
+def serving() -> None:
+    """A champion with its whole lineage."""
+    stack = make_champion()
+    router = stack.router
+    router.card["labels"].append("none")
+    router.save()
+    make_source("other")
+    dataset = make_routing_dataset("old")
+    make_prepared(dataset)
+    made = {"kind": Run.Kind.GENERATE_DATASET, "routing_dataset": dataset, "params": DRAWN}
+    make_run("old", Status.SUCCEEDED, **made)
+    params = {"dataset": "old", "adapter": "router", "config": {"max_steps": 9}}
+    make_run("old-train", Status.SUCCEEDED, kind=Run.Kind.TRAIN, adapter_version=router, params=params)
+    evaluation = make_evaluation(router)
+    asked = {"run": "old-train", "dataset": "old", "stack": True, "max_samples": None}
+    make_run("old-evaluate", Status.SUCCEEDED, kind=Run.Kind.EVALUATE, evaluation=evaluation, params=asked)
+    Promotion.objects.create(stack=stack, evaluation=evaluation)
+
+
+@pytest.fixture
+def source(samples: dict[str, Path]) -> Path:
+    return samples["provider-select"]
+
+
+def test_the_new_router_keeps_classes_negatives_and_parameters(serving: None, source: Path) -> None:
+    pipeline = add_expert("provider-select", source=source, pipeline="add")
+    assert (pipeline.kind, pipeline.live, pipeline.status) == ("add_expert", "if-better", Status.QUEUED)
+    steps = {run.name.removeprefix("add"): run for run in pipeline.steps}
+    assert list(steps) == [
+        "-expert-preprocess", "-expert-train", "", "-preprocess", "-train", "-evaluate", "-serving"
+    ]  # fmt: skip
+    drawn = steps[""].params
+    assert drawn["adapters"] == ["calendar", "claim-window", "provider-select"]
+    assert (drawn["negatives"], drawn["samples_per_class"], drawn["seed"]) == (["other"], 77, 5)
+    assert steps["-expert-preprocess"].params["seed"] == 5, "the same screens are held out for all"
+    assert steps["-train"].params["config"] == {"max_steps": 9}
+    for suffix, subject in (("-evaluate", {"run": "add-train"}), ("-serving", {"serving": True})):
+        assert {**subject, "dataset": "add", "stack": True}.items() <= steps[suffix].params.items()
+
+
+def test_what_is_given_takes_the_place_of_what_was(serving: None, source: Path) -> None:
+    make_source("more")
+    pipeline = add_expert(
+        "provider-select", source=source, negatives=["more"], samples_per_class=9, train={"rank": 4}, live="never"
+    )
+    drawn = pipeline.steps[2].params
+    assert (drawn["negatives"], drawn["samples_per_class"], drawn["seed"]) == (["more"], 9, 5)
+    assert pipeline.steps[4].params["config"] == {"max_steps": 9, "rank": 4}
+    assert pipeline.live == "never"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"name": "../x"}, "adapter name"),
+        ({"name": "none"}, "'none'"),
+        ({"name": "router"}, "registered as router"),
+        ({"source": "/nowhere"}, "nowhere"),
+        ({"adapter": "/nowhere"}, "nowhere"),
+        ({"negatives": ["nothing"]}, "no source dataset 'nothing'"),
+        ({"samples_per_class": 0}, "samples_per_class"),
+        ({"live": "always"}, "live: 'always'"),
+        ({"pipeline": "a b"}, "pipeline name"),
+    ],
+)
+def test_what_cannot_work_queues_nothing(serving: None, source: Path, change: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        add_expert(**{"name": "provider-select", "source": source, **change})
+    assert not Pipeline.objects.exists()
+    assert not Run.objects.exclude(name__startswith="old").exists()
+
+
+def test_of_an_expert_with_broken_files_nothing_stays(serving: None, source: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError):
+        add_expert("provider-select", source=source, adapter=tmp_path)
+    assert not Adapter.objects.filter(name="provider-select").exists()
+
+
+def test_negatives_that_nobody_knows_any_more_have_to_be_named(serving: None, source: Path) -> None:
+    Run.objects.filter(name="old").update(params={**DRAWN, "negatives": []})
+    with pytest.raises(InputError, match="name negatives"):
+        add_expert("provider-select", source=source)
+
+
+def test_the_first_router_needs_two_classes_and_nothing_to_compare_with(source: Path) -> None:
+    with pytest.raises(InputError, match="two classes"):
+        add_expert("provider-select", source=source)
+    make_version(make_adapter("calendar"))
+    pipeline = add_expert("provider-select", source=source)
+    assert [run.kind for run in pipeline.steps][-1] == Run.Kind.EVALUATE
+    assert not any(run.params.get("serving") for run in pipeline.steps)
+
+
+def test_the_same_again_goes_on_with_the_same_pipeline(serving: None, source: Path) -> None:
+    first = add_expert("provider-select", source=source, pipeline="add")
+    assert add_expert("provider-select", source=source, pipeline="add") == first
+    assert first.runs.count() == 7
+    cancel_pipeline(first)
+    add_expert("provider-select", source=source, pipeline="add")
+    assert {run.status for run in first.steps} == {Status.QUEUED}
+    with pytest.raises(InputError, match="exists as another one"):
+        reevaluate(pipeline="add")
+
+
+def test_retraining_reads_the_sources_again(serving: None, samples: dict[str, Path], tmp_path: Path) -> None:
+    from datasets_app.models import SourceDataset
+    from datasets_app.services import register_source
+
+    for name in ("calendar", "claim-window", "other"):
+        register_source(name, shutil.copytree(samples[name], tmp_path / name))
+    rows = (tmp_path / "calendar" / "data.jsonl").read_text().splitlines()
+    (tmp_path / "calendar" / "data.jsonl").write_text("\n".join(rows[1:]) + "\n")
+    pipeline = retrain_router()
+    assert SourceDataset.objects.get(name="calendar").rows == len(rows) - 1
+    assert pipeline.steps[0].params["adapters"] == ["calendar", "claim-window"]
+    (tmp_path / "other" / "data.jsonl").write_text("nonsense\n")
+    with pytest.raises(InputError, match=r"data\.jsonl"):
+        retrain_router(pipeline="second")
+
+
+def test_what_serves_is_evaluated_on_what_it_was_promoted_on_and_on_fresh_samples(serving: None) -> None:
+    pipeline = reevaluate(fresh_samples=12, seed=99)
+    held_out, fresh, _, last = pipeline.steps
+    assert (held_out.params["dataset"], held_out.params["serving"], held_out.reuse) == ("old", True, False)
+    expected = {"seed": 5, "draw_seed": 99, "held_out_only": True, "samples_per_class": 12, "negatives": ["other"]}
+    assert expected.items() <= fresh.params.items()
+    assert last.params["dataset"] == fresh.name
+
+
+def test_without_a_live_router_there_is_nothing_to_evaluate(serving: None) -> None:
+    Alias.objects.all().delete()
+    with pytest.raises(InputError, match="No router is live"):
+        reevaluate()

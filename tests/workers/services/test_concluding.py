@@ -1,0 +1,268 @@
+"""The verdict on a pipeline, and the switch that follows from it."""
+
+from __future__ import annotations
+
+import linecache
+import sys
+from types import FrameType
+from typing import Any
+
+import pytest
+from django.db import transaction
+
+from adapters.models import AdapterVersion, Alias, Evaluation, Promotion, Stack
+from adapters.services import build_stack, switch_champion
+from inference.engines.base import EngineError
+from tests.cast import digest, make_adapter, make_champion, make_run, make_version
+from tests.workers.services.conftest import RecordingEngine
+from workers.models import Notice, Pipeline, Run
+from workers.services import advance_all, retry_pipeline
+from workers.services.concluding import conclude, conclude_all, fenced
+from workers.states import Status
+
+OLD, NEW = ("calendar", "claim-window"), "provider-select"
+
+pytestmark = pytest.mark.django_db
+
+
+def evaluated(version: AdapterVersion, stack: Stack, right: dict[str, int], of: int = 40) -> Evaluation:
+    """An evaluation on `of` samples of each class, of which the first `right[class]` were routed right."""
+    samples = [
+        {"id": f"{label}_{n}", "label": label, "routed": label if n < hits else "?", "correct": n < hits,
+         "end_to_end": {"valid": True, "exact": n < hits}}
+        for label, hits in right.items() for n in range(of)
+    ]  # fmt: skip
+    share = sum(right.values()) / len(samples)
+    return Evaluation.objects.create(
+        version=version, stack=stack, dataset_name="held-out", dataset_digest=digest("held-out"), samples=len(samples),
+        accuracy=share, ci_low=share, ci_high=share, path=f"/nowhere/{Evaluation.objects.count()}",
+        report={"samples": samples},
+    )  # fmt: skip
+
+
+class World:
+    """A serving stack, and a challenger that knows one class more."""
+
+    def __init__(self) -> None:
+        self.serving = make_champion()
+        make_version(make_adapter(NEW))
+        self.version = make_version(self.serving.router.adapter, (*OLD, NEW))
+        self.stack = build_stack(self.version)
+
+    def pipeline(self, new: dict[str, int], old: dict[str, int], name: str = "add", **fields: Any) -> Pipeline:
+        """A pipeline whose runs are over, with what the two routers got right of 40 of each class."""
+        defaults = {"kind": Pipeline.Kind.ADD_EXPERT, "live": Pipeline.Live.IF_BETTER}
+        pipeline = Pipeline.objects.create(name=name, **{**defaults, **fields})
+        subjects = [(self.version, self.stack, new), (self.serving.router, self.serving, old)]
+        for step, (version, stack, right) in enumerate(subjects):
+            evaluation = evaluated(version, stack, right)
+            row = {"kind": Run.Kind.EVALUATE, "pipeline": pipeline, "step": step, "evaluation": evaluation}
+            make_run(f"{name}-{step}", Status.SUCCEEDED, **row)
+        return pipeline
+
+    @property
+    def live(self) -> Stack:
+        return Alias.objects.get(name="champion").stack
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+GOOD = {"calendar": 40, "claim-window": 40, NEW: 40}
+WITHOUT = {"calendar": 40, "claim-window": 40, NEW: 0}  # the serving router cannot know the new class
+
+
+def test_a_better_router_goes_live_once(world: World, engine: RecordingEngine) -> None:
+    pipeline = world.pipeline(GOOD, WITHOUT)
+    for _ in range(3):
+        conclude_all()
+    pipeline.refresh_from_db()
+    assert (pipeline.outcome, pipeline.promoted) == ("succeeded", world.stack)
+    assert "only the challenger routes 40 right" in pipeline.verdict
+    assert "It is live." in pipeline.verdict
+    assert world.live == world.stack
+    made = Promotion.objects.get()
+    assert (made.stack, made.previous, made.evaluation.version) == (world.stack, world.serving, world.version)  # type: ignore[union-attr]
+    assert engine.deployed == [world.stack.digest]
+
+
+def test_of_two_that_conclude_at_once_one_does(world: World, engine: RecordingEngine) -> None:
+    pipeline = world.pipeline(GOOD, WITHOUT)
+    first, second = Pipeline.objects.get(pk=pipeline.pk), Pipeline.objects.get(pk=pipeline.pk)
+    conclude(first)
+    conclude(second)
+    assert Promotion.objects.count() == 1
+
+
+def test_a_router_that_is_no_better_stays_out(world: World, engine: RecordingEngine) -> None:
+    pipeline = world.pipeline(WITHOUT, WITHOUT)
+    conclude_all()
+    pipeline.refresh_from_db()
+    assert pipeline.outcome == "succeeded"
+    assert "does not beat" in pipeline.verdict
+    assert world.live == world.serving
+    assert engine.deployed == []
+
+
+def test_a_new_class_does_not_hide_a_loss_on_the_others(world: World, engine: RecordingEngine) -> None:
+    pipeline = world.pipeline({"calendar": 25, "claim-window": 40, NEW: 40}, WITHOUT)
+    conclude_all()
+    pipeline.refresh_from_db()
+    assert "is worse than the serving" in pipeline.verdict
+    assert world.live == world.serving
+
+
+def test_never_makes_a_challenger(world: World, engine: RecordingEngine) -> None:
+    pipeline = world.pipeline(GOOD, WITHOUT, live=Pipeline.Live.NEVER)
+    conclude_all()
+    pipeline.refresh_from_db()
+    assert "waits as the challenger" in pipeline.verdict
+    assert world.live == world.serving
+    assert Alias.objects.get(name="challenger").stack == world.stack
+
+
+def test_an_engine_that_is_down_only_delays_the_switch(world: World, engine: RecordingEngine) -> None:
+    engine.error = EngineError("The engine is not running.")
+    pipeline = world.pipeline(GOOD, WITHOUT)
+    Run.objects.update(finished_at=pipeline.created_at)
+    conclude_all()
+    pipeline.refresh_from_db()
+    assert (pipeline.outcome, pipeline.status) == ("", Status.FINALIZING)
+    assert "not running" in pipeline.trouble
+    assert world.live == world.serving
+    engine.error = None
+    conclude_all()
+    pipeline.refresh_from_db()
+    assert (pipeline.outcome, pipeline.trouble) == ("succeeded", "")
+    assert world.live == world.stack
+
+
+def test_a_router_that_went_live_meanwhile_is_not_overrun(world: World, engine: RecordingEngine) -> None:
+    """Neither before the verdict nor between the verdict and the switch."""
+    pipeline = world.pipeline(GOOD, WITHOUT)
+    third = build_stack(make_version(world.serving.router.adapter, OLD))
+
+    def deploy(stack: object) -> None:
+        switch_champion(third, previous=world.serving)
+
+    engine.deploy = deploy  # type: ignore[method-assign, assignment]
+    conclude_all()
+    pipeline.refresh_from_db()
+    assert (pipeline.outcome, pipeline.promoted) == ("failed", None)
+    assert "went live meanwhile" in pipeline.verdict
+    assert world.live == third
+
+    other = world.pipeline(GOOD, WITHOUT, name="other")
+    conclude_all()
+    other.refresh_from_db()
+    assert "never evaluated on the same samples" in other.verdict
+    assert world.live == third
+
+
+def test_the_stack_that_serves_is_nothing_new(world: World, engine: RecordingEngine) -> None:
+    pipeline = world.pipeline(GOOD, WITHOUT)
+    switch_champion(world.stack, previous=world.serving)
+    conclude_all()
+    pipeline.refresh_from_db()
+    assert "serves already" in pipeline.verdict
+    assert Promotion.objects.count() == 1
+
+
+def test_other_experts_behind_the_same_router_are_judged_by_their_answers(
+    world: World, engine: RecordingEngine
+) -> None:
+    make_version(world.stack.experts.get(adapter__name="calendar").adapter)
+    world.version, better = world.serving.router, build_stack(world.serving.router)
+    world.stack = better
+    pipeline = world.pipeline({"calendar": 40, "claim-window": 40}, {"calendar": 20, "claim-window": 40})
+    conclude_all()
+    pipeline.refresh_from_db()
+    assert "by right answers" in pipeline.verdict
+    assert world.live == better
+
+
+def test_a_failed_step_fails_the_pipeline_until_it_is_tried_again(world: World, engine: RecordingEngine) -> None:
+    pipeline = world.pipeline(GOOD, WITHOUT)
+    params = {"adapter": "router", "dataset": "calendar"}
+    Run.objects.filter(name="add-1").update(status=Status.FAILED, error="Out of memory.", params=params)
+    conclude_all()
+    pipeline.refresh_from_db()
+    assert pipeline.status == Status.FAILED
+    assert pipeline.verdict == "Step 2 of 2, evaluate, failed: Out of memory."
+    retry_pipeline(pipeline)
+    assert [run.status for run in pipeline.steps] == [Status.SUCCEEDED, Status.QUEUED]
+    conclude_all()
+    pipeline.refresh_from_db()
+    assert (pipeline.outcome, pipeline.verdict, pipeline.status) == ("", "", Status.RUNNING)
+
+
+def test_a_verdict_that_a_retry_overtakes_is_not_written(world: World, engine: RecordingEngine) -> None:
+    pipeline = world.pipeline(GOOD, WITHOUT)
+    params = {"adapter": "router", "dataset": "calendar"}
+    Run.objects.filter(name="add-1").update(status=Status.FAILED, params=params)
+    stale = Pipeline.objects.get(pk=pipeline.pk)
+    retry_pipeline(pipeline)
+    assert not fenced(stale, outcome=Status.FAILED)
+    assert Pipeline.objects.get(pk=pipeline.pk).outcome == ""
+
+
+def test_the_end_of_a_pipeline_is_told_once(world: World, engine: RecordingEngine, settings: Any) -> None:
+    settings.NOTIFY = {"EMAILS": ["op@example.org"], "WEBHOOK_URL": "http://127.0.0.1:9/", "WEBHOOK_SECRET": "s" * 16}
+    world.pipeline(GOOD, WITHOUT)
+    for _ in range(2):
+        advance_all()
+    assert sorted(Notice.objects.values_list("channel", flat=True)) == ["email", "webhook"]
+    payload = Notice.objects.latest("id").payload
+    assert (payload["outcome"], payload["live"]) == ("succeeded", world.stack.digest)
+
+
+class Killed(BaseException):
+    """What no handler catches, as no handler catches SIGKILL; the database takes back what was not committed."""
+
+
+def killed_at(line: int) -> bool:
+    """Conclude everything, and die at the given line of the platform's own code; False if there are not so many."""
+    left = line
+
+    def trace(frame: FrameType, event: str, argument: object) -> Any:
+        nonlocal left
+        own = frame.f_code.co_filename.endswith(("concluding.py", "adapters/services.py", "notices.py"))
+        # Leaving a `with` is a line event, too, and an exception there would skip `__exit__`, as no SIGKILL can.
+        text = linecache.getline(frame.f_code.co_filename, frame.f_lineno)
+        if own and event == "line" and not text.strip().startswith("with "):
+            left -= 1
+            if not left:
+                raise Killed
+        return trace if own else None
+
+    sys.settrace(trace)
+    try:
+        with transaction.atomic():
+            conclude_all()
+    except Killed:
+        return True
+    finally:
+        sys.settrace(None)
+    return False
+
+
+def test_killed_at_any_line_the_end_is_the_same(world: World, engine: RecordingEngine) -> None:
+    """One promotion, one verdict; never one without the other."""
+    line = 0
+    died = True
+    while died:
+        line += 3
+        with transaction.atomic():
+            pipeline = world.pipeline(GOOD, WITHOUT, name=f"p{line}")
+            died = killed_at(line)
+            pipeline.refresh_from_db()
+            assert bool(pipeline.outcome) == Promotion.objects.exists() == (world.live == world.stack)
+            Pipeline.objects.update(lease_until=None)
+            conclude_all()
+            pipeline.refresh_from_db()
+            assert (pipeline.outcome, pipeline.promoted, world.live) == ("succeeded", world.stack, world.stack)
+            assert Promotion.objects.count() == 1
+            transaction.set_rollback(True)
+    assert line > 60

@@ -1,0 +1,263 @@
+"""Nothing stays where it is for ever: jobs that hang, backends that are deaf, wishes to cancel."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db import IntegrityError
+from django.utils import timezone
+
+from tests.cast import make_run
+from tests.workers.services.test_advancing import has_claimed, pid_of
+from workers.compute.types import JobSpec, JobState, JobStatus
+from workers.models import Attempt, Run
+from workers.services import advance_all, cancel, launch, retry
+from workers.services.moves import move, note
+from workers.states import Status
+
+Drive = Callable[..., Run]
+
+pytestmark = pytest.mark.django_db
+
+
+class Troubled:
+    """A backend whose every call fails but those that `works` names."""
+
+    works: set[str] = set()
+
+    def submit(self, job: JobSpec) -> str:
+        return self._answer("submit", job.launch_key)
+
+    def poll(self, handle: str) -> JobStatus:
+        return self._answer("poll", JobStatus(JobState.RUNNING))
+
+    def cancel(self, handle: str) -> None:
+        self._answer("cancel", None)
+
+    def _answer(self, call: str, value: Any) -> Any:
+        if call not in self.works:
+            raise ConnectionError("The backend does not answer.")
+        return value
+
+
+@pytest.fixture
+def troubled(settings: Any) -> Iterator[type[Troubled]]:
+    settings.COMPUTE = {"local": {"BACKEND": f"{__name__}.Troubled", "OPTIONS": {}, "SLOTS": 2}}
+    sys.modules[__name__] = sys.modules.get(__name__) or sys.modules[Troubled.__module__]
+    from workers.compute import get_compute
+
+    get_compute.cache_clear()
+    Troubled.works = set()
+    yield Troubled
+    get_compute.cache_clear()
+
+
+def later(run: Run, seconds: float = 10**6) -> Run:
+    """The run, as if it had been where it is for long."""
+    then = timezone.now() - timedelta(seconds=seconds)
+    stamps = {"moved_at": then, "heartbeat_at": then, "lease_until": None}
+    if run.cancel_requested_at:
+        stamps["cancel_requested_at"] = then
+    Run.objects.filter(pk=run.pk).update(**stamps)
+    run.refresh_from_db()
+    return run
+
+
+def queued(name: str = "run") -> Run:
+    return make_run(name, spec={"ready": True})
+
+
+@pytest.fixture
+def stopped(generate: dict[str, object], drive: Drive) -> Iterator[Run]:
+    """A run whose job has claimed its launch and then stands still."""
+    run = drive(launch("generate_dataset", generate, name="routing_still"), until=has_claimed)
+    pid = pid_of(run) or 0
+    os.kill(pid, signal.SIGSTOP)
+    yield run
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def test_a_job_that_hangs_is_ended_and_launched_again(
+    stopped: Run, drive: Drive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.compute.local.KILL_SECONDS", 0.2)
+    later(stopped)
+    run = drive(stopped, until=lambda run: run.status == Status.QUEUED or run.attempts.count() == 2)
+    run = drive(run)
+    assert run.status == Status.SUCCEEDED, run.error
+    assert [attempt.outcome for attempt in run.attempts.all()] == ["lost", "succeeded"]
+    assert "no progress" in run.attempts.first().error  # type: ignore[union-attr]
+
+
+def test_a_run_that_outlives_its_time_limit_fails(stopped: Run, drive: Drive, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workers.compute.local.KILL_SECONDS", 0.2)
+    Run.objects.filter(pk=stopped.pk).update(time_limit=5, started_at=timezone.now() - timedelta(seconds=6))
+    run = drive(stopped)
+    assert (run.status, run.error) == (Status.FAILED, "It did not end within 5 s.")
+
+
+def test_cancelling_ends_even_if_the_job_never_does(stopped: Run, limits: dict[str, float]) -> None:
+    limits["CANCEL"] = 0
+    cancel(stopped)
+    advance_all()
+    stopped.refresh_from_db()
+    assert stopped.status == Status.CANCELLED
+    assert not Attempt.objects.filter(slot__isnull=False).exists()
+
+
+def test_a_job_that_somebody_else_told_to_end_gets_another_attempt(generate: dict[str, object], drive: Drive) -> None:
+    run = drive(launch("generate_dataset", generate, name="routing_term"), until=has_claimed)
+    os.kill(pid_of(run) or 0, signal.SIGTERM)
+    run = drive(run)
+    assert run.status == Status.SUCCEEDED, run.error
+    assert run.attempts.count() == 2
+
+
+def test_a_backend_that_takes_no_job_is_asked_again_and_then_given_up(troubled: type[Troubled]) -> None:
+    run = queued()
+    advance_all()
+    run.refresh_from_db()
+    assert run.status == Status.LAUNCHING
+    assert "does not answer" in run.trouble
+    Run.objects.filter(pk=run.pk).update(lease_until=None)
+    troubled.works = {"submit", "poll"}
+    advance_all()
+    run.refresh_from_db()
+    assert (run.status, run.attempts.count()) == (Status.RUNNING, 1)
+
+    other = queued("other")
+    troubled.works = set()
+    advance_all()
+    later(other)
+    advance_all()
+    other.refresh_from_db()
+    assert other.status == Status.FAILED
+    assert "could not be launched for 30 min: ConnectionError" in other.error
+
+
+@pytest.mark.parametrize("status", [Status.LAUNCHING, Status.RUNNING])
+def test_cancelling_ends_even_if_the_backend_never_answers(
+    troubled: type[Troubled], limits: dict[str, float], status: Status
+) -> None:
+    troubled.works = {"submit"} if status == Status.RUNNING else set()
+    run = queued()
+    advance_all()
+    run.refresh_from_db()
+    assert run.status == status
+    later(cancel(run), seconds=limits["CANCEL"] + 1)
+    troubled.works = set()
+    advance_all()
+    run.refresh_from_db()
+    assert run.status == Status.CANCELLED
+
+
+def test_a_job_submitted_after_its_launch_was_given_up_is_cancelled(
+    troubled: type[Troubled], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by a worker that stood still in between."""
+    told: list[str] = []
+    run = queued()
+
+    def submit(self: Troubled, job: JobSpec) -> str:
+        Attempt.objects.update(outcome="cancelled", slot=None)
+        Run.objects.filter(pk=run.pk).update(status=Status.CANCELLED, version=99)
+        return "late"
+
+    monkeypatch.setattr(Troubled, "submit", submit)
+    monkeypatch.setattr(Troubled, "cancel", lambda self, handle: told.append(handle))
+    advance_all()
+    run.refresh_from_db()
+    assert (run.status, told) == (Status.CANCELLED, ["late"])
+
+
+def test_what_was_seen_of_a_run_before_it_moved_is_not_written() -> None:
+    run = make_run(status=Status.RUNNING)
+    stale = Run.objects.get(pk=run.pk)
+    assert move(run, Status.QUEUED)
+    assert not note(stale, progress={"done": 9})
+    assert Run.objects.get().progress == {}
+
+
+def test_cancelling_changes_nothing_of_a_run_that_is_over() -> None:
+    run = make_run(status=Status.RUNNING)
+    stale = Run.objects.get(pk=run.pk)
+    move(run, Status.FAILED)
+    cancel(stale)
+    assert Run.objects.get().cancel_requested_at is None
+
+
+def test_a_slot_is_taken_once() -> None:
+    first, second = make_run("a"), make_run("b")
+    Attempt.objects.create(run=first, number=1, backend="local", slot=0)
+    with pytest.raises(IntegrityError):
+        Attempt.objects.create(run=second, number=1, backend="local", slot=0)
+
+
+def test_a_launch_that_loses_its_slot_to_another_process_stays_queued(
+    troubled: type[Troubled], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one took it between the look and the leap."""
+    taken, run = make_run("taken", Status.SUCCEEDED), queued()
+    create = Attempt.objects.create
+
+    def second(**fields: Any) -> Attempt:
+        monkeypatch.setattr(Attempt.objects, "create", create)
+        create(run=taken, number=1, backend="local", slot=fields["slot"])
+        return create(**fields)
+
+    monkeypatch.setattr(Attempt.objects, "create", second)
+    advance_all()
+    run.refresh_from_db()
+    assert (run.status, run.attempts.count()) == (Status.QUEUED, 0)
+
+
+def test_only_what_failed_or_was_cancelled_can_be_tried_again(generate: dict[str, object]) -> None:
+    from datasets_app.errors import InputError
+
+    run = launch("generate_dataset", generate, name="mine")
+    with pytest.raises(InputError, match="only a failed or cancelled run"):
+        retry(run)
+    again = retry(cancel(run))
+    assert again.pk != run.pk
+    assert (again.name, again.params, again.status) == (run.name, run.params, Status.QUEUED)
+
+
+SCRIPT = """
+import socket, sys, time
+import django
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(sys.argv[1])
+listener.listen()  # takes connections and never says a word
+django.setup()
+from workers.services.hints import hint
+for _ in range(3):
+    started = time.monotonic()
+    hint()
+    print(time.monotonic() - started)
+"""
+
+
+@pytest.mark.parametrize("broker", ["silent", "dead"])
+def test_a_broker_that_does_not_answer_holds_nobody_up(tmp_path: Path, broker: str) -> None:
+    listening = tmp_path / "s"
+    url = f"redis+socket://{listening if broker == 'silent' else tmp_path / 'nothing'}"
+    environment = {
+        **os.environ, "REDIS_URL": url, "DJANGO_SETTINGS_MODULE": "controlplane.settings",
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+    }  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(listening)], env=environment, capture_output=True, text=True, timeout=60
+    )
+    seconds = [float(line) for line in done.stdout.split()]
+    assert len(seconds) == 3, done.stderr
+    assert max(seconds) < 3

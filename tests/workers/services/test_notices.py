@@ -1,0 +1,96 @@
+"""People are told: signed, again until somebody takes it, and once."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from workers.models import Notice
+from workers.services import deliver_due
+from workers.services.notices import MAX_TRIES, tell
+
+SECRET = "a secret of some length"
+
+pytestmark = pytest.mark.django_db
+
+
+class Receiver(HTTPServer):
+    """Takes webhooks, after it has refused as many as `refusing`."""
+
+    taken: list[tuple[dict[str, str], bytes]]
+    refusing = 0
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Receiver
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.taken.append((dict(self.headers), body))
+        self.server.refusing -= 1
+        self.send_response(503 if self.server.refusing >= 0 else 204)
+        self.end_headers()
+
+    def log_message(self, *args: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def receiver(settings: Any) -> Iterator[Receiver]:
+    server = Receiver(("127.0.0.1", 0), Handler)
+    server.taken = []
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}/hook"
+    settings.NOTIFY = {"EMAILS": ["op@example.org"], "WEBHOOK_URL": url, "WEBHOOK_SECRET": SECRET}
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_webhook_is_signed_and_an_e_mail_sent(receiver: Receiver, mailoutbox: list[Any]) -> None:
+    tell("fell", "It fell.", is_alert=True, accuracy=0.5)
+    assert deliver_due() == 2
+    (headers, body), *_ = receiver.taken
+    assert json.loads(body) == {"key": "fell", "level": "alert", "text": "It fell.", "accuracy": 0.5}
+    at, signature = (part.partition("=")[2] for part in headers["X-Switchyard-Signature"].split(","))
+    assert signature == hmac.new(SECRET.encode(), f"{at}.".encode() + body, hashlib.sha256).hexdigest()
+    assert headers["X-Switchyard-Delivery"] == "fell"
+    assert [(mail.to, mail.subject) for mail in mailoutbox] == [(["op@example.org"], "[Switchyard] It fell.")]
+    assert deliver_due() == 0
+
+
+def test_what_is_told_twice_is_sent_once(receiver: Receiver) -> None:
+    tell("same", "Once.")
+    tell("same", "Once.")
+    deliver_due()
+    assert len(receiver.taken) == 1
+
+
+def test_what_is_refused_is_sent_again_and_in_the_end_given_up(receiver: Receiver) -> None:
+    receiver.refusing = 2
+    tell("again", "Listen.")
+    waits = []
+    for _ in range(3):
+        deliver_due()
+        notice = Notice.objects.get(channel="webhook")
+        waits.append(notice.due_at - timezone.now())
+        Notice.objects.update(due_at=timezone.now())
+    assert waits[0] < waits[1]
+    assert notice.sent_at is not None
+    assert len(receiver.taken) == 3
+
+    receiver.refusing = 10**6
+    tell("never", "Nobody listens.")
+    for _ in range(MAX_TRIES + 2):
+        deliver_due()
+        Notice.objects.update(due_at=timezone.now())
+    assert len(receiver.taken) == 3 + MAX_TRIES
+    assert "503" in Notice.objects.get(key="never", channel="webhook").error

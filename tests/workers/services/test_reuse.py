@@ -1,0 +1,58 @@
+"""Inputs that have not changed are not worked on again."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from datasets_app.models import SourceDataset
+from datasets_app.services import register_source
+from workers.models import Run
+from workers.selectors import find_dataset
+from workers.services import advance_all, launch
+from workers.states import Status
+
+Drive = Callable[..., Run]
+
+
+def test_equal_work_takes_the_earlier_result(generate: dict[str, object], drive: Drive) -> None:
+    first = drive(launch("generate_dataset", generate, name="routing_first"))
+    assert first.status == Status.SUCCEEDED, first.error
+    second = launch("generate_dataset", generate, name="routing_second", reuse=True)
+    advance_all()
+    second.refresh_from_db()
+    assert (second.status, second.reused_from, second.attempts.count()) == (Status.SUCCEEDED, first, 0)
+    assert second.summary == first.summary
+    assert find_dataset("routing_second") == first.routing_dataset
+
+    other = launch("generate_dataset", {**generate, "seed": 4}, name="routing_other", reuse=True)
+    plain = launch("generate_dataset", generate, name="routing_plain")
+    advance_all()
+    assert {Run.objects.get(pk=run.pk).status for run in (other, plain)} == {Status.RUNNING}
+    for run in (other, plain):
+        drive(run)
+
+    for run in Run.objects.filter(fingerprint=first.fingerprint):
+        shutil.rmtree(run.routing_dataset.path, ignore_errors=True)  # type: ignore[union-attr]
+    gone = launch("generate_dataset", generate, name="routing_gone", reuse=True)
+    advance_all()
+    gone.refresh_from_db()
+    assert gone.status == Status.RUNNING
+    drive(gone)
+
+
+def test_a_source_that_has_changed_is_other_work(experts: list[str], tmp_path: Path) -> None:
+    from workers.kinds import generate_dataset
+    from workers.services.reuse import fingerprint
+
+    params = generate_dataset.Params(adapters=tuple(experts))
+    before = fingerprint("generate_dataset", generate_dataset.resolve(params))
+    assert fingerprint("generate_dataset", generate_dataset.resolve(params)) == before
+    copy = shutil.copytree(SourceDataset.objects.get(name="calendar").path, tmp_path / "calendar")
+    register_source("calendar", copy)
+    assert fingerprint("generate_dataset", generate_dataset.resolve(params)) == before, "moved, not changed"
+    rows = (copy / "data.jsonl").read_text().splitlines()
+    (copy / "data.jsonl").write_text("\n".join(rows[1:]) + "\n")
+    register_source("calendar", copy)
+    assert fingerprint("generate_dataset", generate_dataset.resolve(params)) != before

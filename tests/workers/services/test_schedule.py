@@ -1,0 +1,105 @@
+"""Each slot of the schedule once."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
+
+from tests.cast import make_champion
+from workers.models import Pipeline, Slot
+from workers.services import run_due
+from workers.services.schedule import REEVALUATE, last_match
+from workers.tasks import reevaluate
+
+pytestmark = pytest.mark.django_db
+
+DAY = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def hourly(monkeypatch: pytest.MonkeyPatch) -> PeriodicTask:
+    """A task of every hour; its pipelines are rows alone."""
+    PeriodicTask.objects.all().delete()
+
+    def launch(pipeline: str, **wish: Any) -> Pipeline:
+        return Pipeline.objects.create(name=pipeline, kind=Pipeline.Kind.REEVALUATE, wish=wish)
+
+    monkeypatch.setattr("workers.services.schedule.reevaluate", launch)
+    every = IntervalSchedule.objects.create(every=1, period="hours")
+    kwargs = json.dumps({"fresh_samples": 5, "rollback": True})
+    return PeriodicTask.objects.create(name="hourly", task=REEVALUATE, interval=every, kwargs=kwargs)
+
+
+def test_two_beats_over_a_day_run_each_slot_once(hourly: PeriodicTask) -> None:
+    for minutes in range(0, 24 * 60, 7):
+        for _ in range(2):
+            run_due(DAY + timedelta(minutes=minutes))
+    slots = Slot.objects.exclude(pipeline=None)
+    assert slots.count() == Pipeline.objects.count() == 23  # the first slot is when the schedule began
+    assert {slot.at.minute for slot in slots} == {0}
+    assert Pipeline.objects.latest("id").wish["rollback"] is True
+
+
+def test_slots_that_were_missed_run_once(hourly: PeriodicTask) -> None:
+    run_due(DAY)
+    assert len(run_due(DAY + timedelta(days=3, minutes=5))) == 1
+    assert run_due(DAY + timedelta(days=3, minutes=6)) == []
+
+
+def test_a_slot_that_another_process_took_launches_nothing(
+    hourly: PeriodicTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_due(DAY)
+    create = Slot.objects.create
+
+    def second(**fields: Any) -> Slot:
+        monkeypatch.setattr(Slot.objects, "create", create)
+        create(**fields)
+        return create(**fields)
+
+    monkeypatch.setattr(Slot.objects, "create", second)
+    assert run_due(DAY + timedelta(hours=1)) == []
+    assert not Pipeline.objects.exists()
+
+
+def test_a_schedule_that_is_off_runs_nothing(hourly: PeriodicTask) -> None:
+    run_due(DAY)
+    PeriodicTask.objects.update(enabled=False)
+    assert run_due(DAY + timedelta(hours=1)) == []
+
+
+def test_a_wish_that_makes_no_sense_is_written_down(hourly: PeriodicTask) -> None:
+    run_due(DAY)
+    PeriodicTask.objects.update(kwargs='{"fresh_samples": -1}')
+    assert run_due(DAY + timedelta(hours=1)) == []
+    assert "fresh_samples" in Slot.objects.latest("at").note
+
+
+def test_the_installation_begins_with_a_schedule() -> None:
+    task = PeriodicTask.objects.get(task=REEVALUATE)
+    assert task.enabled
+    make_champion()
+    reevaluate()  # the message of beat: nothing is due before the first night
+    assert Slot.objects.get(schedule=task.name).pipeline is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "now", "expected"),
+    [
+        ({"minute": "0", "hour": "3"}, (2026, 3, 1, 2, 59), (2026, 2, 28, 3, 0)),
+        ({"minute": "0", "hour": "3"}, (2026, 3, 1, 3, 0), (2026, 3, 1, 3, 0)),
+        ({"minute": "*/15", "hour": "*"}, (2026, 3, 1, 0, 14), (2026, 3, 1, 0, 0)),
+        ({"minute": "30", "hour": "6", "day_of_week": "0"}, (2026, 3, 7, 12, 0), (2026, 3, 1, 6, 30)),
+        ({"minute": "0", "hour": "0", "day_of_month": "29", "month_of_year": "2"}, (2026, 3, 1), (2024, 2, 29)),
+        ({"minute": "0", "hour": "3", "timezone": "Europe/Berlin"}, (2026, 7, 1, 2, 0), (2026, 7, 1, 1, 0)),
+    ],
+)
+def test_the_newest_minute_that_a_crontab_matches(
+    fields: dict[str, str], now: tuple[int, ...], expected: tuple[int, ...]
+) -> None:
+    crontab = CrontabSchedule(**fields).schedule
+    assert last_match(crontab, datetime(*now, tzinfo=UTC)) == datetime(*expected, tzinfo=UTC)  # type: ignore[misc, arg-type]

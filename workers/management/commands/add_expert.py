@@ -1,0 +1,31 @@
+"""`add_expert NAME --source PATH [--adapter PATH]`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import CommandParser
+
+from workers.management.pipelines import PipelineCommand
+from workers.services import add_expert
+
+
+class Command(PipelineCommand):
+    """Add an expert to what serves."""
+
+    help = (
+        "Add an expert: check and register its files, train a router that knows it, too, evaluate that and the "
+        "serving one on the same samples, and put the better one live."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """NAME, its files, and what differs from the serving router."""
+        parser.add_argument("name", help="name of the expert: the label that the router will answer")
+        parser.add_argument("--source", required=True, help="its source dataset: a folder, or a registered name")
+        parser.add_argument("--adapter", help="folder with its adapter files (default: the expert is trained first)")
+        self.add_router_arguments(parser)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Call the service."""
+        files = {"source": options["source"], "adapter": options["adapter"]}
+        self.follow(add_expert(options["name"], **files, **self.router_options(options)), options)

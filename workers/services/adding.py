@@ -1,0 +1,196 @@
+"""Pipelines of one click: what serves learns a class more, or learns anew, and goes live if it is better."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.utils import timezone
+
+from adapters.models import Adapter, AdapterVersion
+from adapters.models.adapter import NONE_LABEL
+from adapters.selectors import champion
+from adapters.services import add_version, register_adapter
+from datasets_app.errors import InputError
+from datasets_app.models import SourceDataset
+from datasets_app.names import check_name
+from datasets_app.selectors import get_source
+from datasets_app.services import register_source
+from workers.models import Pipeline, Run
+from workers.selectors import find_dataset
+from workers.services.launching import validate
+from workers.services.pipelines import Plan, Step, expert_steps, launch_plan, router_steps
+
+KEPT = ("negatives", "sources", "samples_per_class", "split", "seed", "system", "human")
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """How a router came to be, so that its successor differs in what is meant to differ only.
+
+    `labels` are the experts that it may name, `drawn` the parameters of its routing dataset.
+    """
+
+    router: str = "router"
+    labels: tuple[str, ...] = ()
+    drawn: dict[str, Any] = field(default_factory=dict)
+    train: dict[str, Any] = field(default_factory=dict)
+
+
+def add_expert(
+    name: str,
+    *,
+    source: str | Path,
+    adapter: str | Path | None = None,
+    live: str = Pipeline.Live.IF_BETTER,
+    negatives: Sequence[str] | None = None,
+    samples_per_class: int | None = None,
+    seed: int | None = None,
+    train: dict[str, Any] | None = None,
+    train_expert: dict[str, Any] | None = None,
+    pipeline: str | None = None,
+    user: User | None = None,
+) -> Pipeline:
+    """Add the expert `name` to what serves: check and register its files, train and evaluate a router that knows it,
+    too, and put that live if it beats the serving one (`live`: "if-better"), or leave that to people ("never").
+
+    `source` is the expert's source dataset, a folder or a registered name; `adapter` the folder of its files, without
+    which the expert is trained first. What is not given stays as it was for the serving router. InputError names
+    what is wrong with any of it, before anything is queued.
+    """
+    check_name(name, "adapter name")
+    stem = check_name(pipeline, "pipeline name") if pipeline else _stem("add", name)
+    before = _lineage()
+    labels = tuple(dict.fromkeys((*before.labels, name)))
+    drawn = _drawn(before, labels, negatives, samples_per_class, seed)
+    drawn["sources"] = {label: other for label, other in drawn.get("sources", {}).items() if label != name}
+    if len(labels) + bool(drawn["negatives"]) < 2:
+        raise InputError(
+            f"A router needs two classes, and {name!r} is the only expert: add another first, or name negatives."
+        )
+    validate(Run.Kind.GENERATE_DATASET, drawn, check_now=False)
+    policy = _policy(live)
+    for negative in drawn["negatives"]:
+        get_source(negative)
+    registered = _register(name, source, adapter)
+    steps = []
+    if adapter is None:
+        steps = expert_steps(stem, "-expert", name, registered.name, train_expert or {}, drawn.get("seed"))
+    steps += router_steps(stem, drawn, before.router, before.train | (train or {}), stack=True)
+    steps += _serving_step(stem)
+    wish = {"expert": name, "source": registered.name, "trained": adapter is None}
+    return launch_plan(Plan(Pipeline.Kind.ADD_EXPERT, stem, steps, policy, wish), user)
+
+
+def retrain_router(
+    *,
+    live: str = Pipeline.Live.IF_BETTER,
+    adapters: Sequence[str] | None = None,
+    negatives: Sequence[str] | None = None,
+    samples_per_class: int | None = None,
+    seed: int | None = None,
+    train: dict[str, Any] | None = None,
+    pipeline: str | None = None,
+    user: User | None = None,
+) -> Pipeline:
+    """Train the serving router anew, from its sources as they are now, and put it live if it beats the serving one.
+
+    What is not given stays as it was. InputError if a source cannot be read any more.
+    """
+    before = _lineage()
+    stem = check_name(pipeline, "pipeline name") if pipeline else _stem("retrain", before.router)
+    drawn = _drawn(before, tuple(adapters or before.labels), negatives, samples_per_class, seed)
+    for row in _sources(drawn):
+        register_source(row.name, row.path, format=row.format)
+    steps = router_steps(stem, drawn, before.router, before.train | (train or {}), stack=True)
+    steps += _serving_step(stem)
+    return launch_plan(Plan(Pipeline.Kind.RETRAIN_ROUTER, stem, steps, _policy(live)), user)
+
+
+def _stem(verb: str, name: str) -> str:
+    return f"{verb}-{name[:20].rstrip('._-')}-{timezone.now():%Y%m%d-%H%M%S}"
+
+
+def _policy(live: str) -> str:
+    if live not in Pipeline.Live.values:
+        raise InputError(f"live: {live!r} is none of {', '.join(Pipeline.Live.values)}.")
+    return live
+
+
+def _lineage() -> Lineage:
+    """Of the serving router; where none serves, every expert that could be routed to is a class."""
+    serving = champion()
+    if serving is None:
+        ready = Adapter.objects.filter(kind=Adapter.Kind.EXPERT, source__isnull=False, current__isnull=False)
+        return Lineage(labels=tuple(ready.values_list("name", flat=True)))
+    return lineage_of(serving.router)
+
+
+def lineage_of(router: AdapterVersion) -> Lineage:
+    """From the runs that made it; of imported files only the labels are known."""
+    labels = tuple(label for label in router.card["labels"] if label != NONE_LABEL)
+    trained = router.runs.filter(kind=Run.Kind.TRAIN).order_by("id").first()
+    if trained is None:
+        return Lineage(router.adapter.name, labels)
+    try:
+        dataset = find_dataset(trained.params["dataset"])
+    except InputError:
+        return Lineage(router.adapter.name, labels, train=trained.params["config"])
+    made = Run.objects.filter(kind=Run.Kind.GENERATE_DATASET, routing_dataset__name=dataset.name).last()
+    drawn = {key: made.params[key] for key in KEPT if made.params.get(key) is not None} if made else {}
+    return Lineage(router.adapter.name, labels, drawn, trained.params["config"])
+
+
+def _drawn(
+    before: Lineage,
+    labels: tuple[str, ...],
+    negatives: Sequence[str] | None,
+    samples_per_class: int | None,
+    seed: int | None,
+) -> dict[str, Any]:
+    """Parameters of the routing dataset: as before, save for what is given."""
+    serving = champion()
+    knows_none = serving is not None and NONE_LABEL in serving.router.card["labels"]
+    if knows_none and negatives is None and not before.drawn.get("negatives"):
+        raise InputError("The serving router knows the class 'none', but not from what it was drawn: name negatives.")
+    given = {"samples_per_class": samples_per_class, "seed": seed}
+    kept = {**before.drawn, **{key: value for key, value in given.items() if value is not None}}
+    kept["negatives"] = list(before.drawn.get("negatives", []) if negatives is None else negatives)
+    kept["sources"] = {label: name for label, name in kept.get("sources", {}).items() if label in labels}
+    return {"adapters": list(labels), **kept}
+
+
+def _sources(drawn: dict[str, Any]) -> list[SourceDataset]:
+    others = drawn["sources"]
+    own = Adapter.objects.select_related("source").filter(name__in=[n for n in drawn["adapters"] if n not in others])
+    named = SourceDataset.objects.filter(name__in=[*others.values(), *drawn["negatives"]])
+    return [*(adapter.source for adapter in own if adapter.source is not None), *named]
+
+
+def _register(name: str, source: str | Path, files: str | Path | None) -> SourceDataset:
+    """Check and register the source dataset, the adapter and its files; of an adapter that is refused nothing stays."""
+    known = SourceDataset.objects.filter(name=str(source)).first()
+    if known is not None:
+        row = register_source(known.name, known.path, format=known.format)
+    else:
+        row = register_source(name, source)
+    is_new = not Adapter.objects.filter(name=name).exists()
+    adapter = register_adapter(name, source=row)
+    if files is not None:
+        try:
+            add_version(adapter, files)
+        except InputError:
+            if is_new:
+                adapter.delete()
+            raise
+    return row
+
+
+def _serving_step(stem: str) -> list[Step]:
+    """The serving router on the same held-out samples, where there is one to compare with."""
+    if champion() is None:
+        return []
+    return [Step(Run.Kind.EVALUATE, "-serving", {"serving": True, "dataset": stem, "stack": True})]

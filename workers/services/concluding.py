@@ -1,0 +1,207 @@
+"""The verdict on a pipeline whose runs are over: a step of the reconciler like any other, harmless to repeat.
+
+Whatever is slow or can be repeated (loading a stack into the engine) comes first. Then outcome, promotion and notice
+are one transaction, conditional on the pipeline's version: a process that is killed leaves all of them or none.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from celery.exceptions import SoftTimeLimitExceeded
+from django.db import transaction
+from django.db.models import F, Q
+from django.utils import timezone
+
+from adapters.models import Alias, Evaluation, Stack
+from adapters.selectors import champion, spec_of
+from adapters.services import build_stack, move_alias, switch_champion
+from datasets_app.errors import InputError
+from inference.services import get_engine, judge
+from workers.models import Pipeline, Run
+from workers.services.limits import limit
+from workers.services.moves import LEASE
+from workers.services.notices import tell
+from workers.services.reevaluating import alarm
+from workers.states import Status
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Conclusion:
+    """What came of a pipeline: the outcome in words, and the switch that follows from it, if any."""
+
+    outcome: Status
+    words: str
+    is_alert: bool = False
+    switch: Switch | None = None
+
+
+@dataclass(frozen=True)
+class Switch:
+    """`stack` takes the place of `previous`; as the challenger, it only waits for people to put it live."""
+
+    stack: Stack
+    previous: Stack | None
+    evaluation: Evaluation | None
+    is_rollback: bool = False
+    as_challenger: bool = False
+
+
+def conclude_all() -> int:
+    """Conclude every pipeline whose runs are over; how many were open."""
+    free = Q(lease_until__isnull=True) | Q(lease_until__lt=timezone.now())
+    pipelines = list(Pipeline.objects.filter(free, outcome="").order_by("id"))
+    for pipeline in pipelines:
+        try:
+            conclude(pipeline)
+        except SoftTimeLimitExceeded:
+            raise
+        except Exception as error:
+            log.exception("Pipeline %s could not be concluded; the next round tries again.", pipeline.name)
+            fenced(pipeline, trouble=f"{type(error).__name__}: {error}"[:500])
+    return len(pipelines)
+
+
+def conclude(pipeline: Pipeline) -> None:
+    """Say what came of the pipeline, once all of its runs are over."""
+    steps = pipeline.steps
+    if not steps or any(not run.is_over for run in steps):
+        return
+    if not fenced(pipeline, lease_until=timezone.now() + LEASE):
+        return
+    held = pipeline.version
+    try:
+        conclusion = _conclusion(pipeline, steps)
+        if conclusion.switch is not None and not conclusion.switch.as_challenger:
+            get_engine().deploy(spec_of(conclusion.switch.stack))
+        _settle(pipeline, conclusion)
+    except InputError as error:
+        pipeline.version = held  # what was counted on in the transaction is taken back with it
+        _settle(pipeline, Conclusion(Status.FAILED, str(error)))
+    except Exception as error:
+        pipeline.version = held
+        ended = max(run.finished_at for run in steps if run.finished_at)
+        ended = max(ended, pipeline.retried_at or ended)
+        if timezone.now() < ended + limit("FINALIZE"):
+            fenced(pipeline, lease_until=None)
+            raise
+        _settle(pipeline, Conclusion(Status.FAILED, f"It could not go live: {error}"))
+
+
+def _conclusion(pipeline: Pipeline, steps: list[Run]) -> Conclusion:
+    failed = [run for run in steps if run.status == Status.FAILED]
+    if failed:
+        run = min(failed, key=lambda run: run.step)
+        return Conclusion(Status.FAILED, f"Step {run.step + 1} of {len(steps)}, {run.kind}, failed: {run.error}")
+    if any(run.status == Status.CANCELLED for run in steps):
+        return Conclusion(Status.CANCELLED, "Cancelled.")
+    return CONCLUSIONS[Pipeline.Kind(pipeline.kind)](pipeline, steps)
+
+
+def _figures(pipeline: Pipeline, steps: list[Run]) -> Conclusion:
+    """Nothing but the evaluation's headline."""
+    return Conclusion(Status.SUCCEEDED, f"{_evaluated(steps)[0]}.{_reused(steps)}")
+
+
+def _challenge(pipeline: Pipeline, steps: list[Run]) -> Conclusion:
+    """The verdict of the paired comparison, and the switch if it and the policy say so."""
+    evaluation, serving = _evaluated(steps)[0], champion()
+    stack = evaluation.stack or build_stack(evaluation.version)
+    if serving is not None and serving.pk == stack.pk:
+        return Conclusion(Status.SUCCEEDED, f"Nothing new: this stack serves already.{_reused(steps)}")
+    judgement = judge(evaluation.version, serving, evaluation)
+    words = f"{judgement.words}{_reused(steps)}"
+    if not judgement.may_serve:
+        return Conclusion(Status.SUCCEEDED, f"{words} The serving router stays.")
+    switch = Switch(stack, serving, evaluation, as_challenger=pipeline.live == Pipeline.Live.NEVER)
+    follows = "It waits as the challenger." if switch.as_challenger else "It is live."
+    return Conclusion(Status.SUCCEEDED, f"{words} {follows}", switch=switch)
+
+
+def _vigil(pipeline: Pipeline, steps: list[Run]) -> Conclusion:
+    """Whether what serves is still as good as when it was promoted; the step back if not, and the policy says so."""
+    evaluations = _evaluated(steps)
+    serving = champion()
+    found = alarm(pipeline, evaluations)
+    if not found.is_alert or not pipeline.wish.get("rollback"):
+        return Conclusion(Status.SUCCEEDED, found.words, found.is_alert)
+    if serving is None or serving.digest != pipeline.wish["stack"]:
+        return Conclusion(Status.SUCCEEDED, f"{found.words} Another router serves by now.", True)
+    if found.previous is None:
+        return Conclusion(Status.SUCCEEDED, f"{found.words} No other stack has served before: it stays.", True)
+    switch = Switch(found.previous, serving, found.baseline, is_rollback=True)
+    return Conclusion(Status.SUCCEEDED, f"{found.words} Rolled back to {found.previous}.", True, switch)
+
+
+CONCLUSIONS: dict[Pipeline.Kind, Callable[[Pipeline, list[Run]], Conclusion]] = {
+    Pipeline.Kind.ROUTER: _figures,
+    Pipeline.Kind.EXPERT: _figures,
+    Pipeline.Kind.ADD_EXPERT: _challenge,
+    Pipeline.Kind.RETRAIN_ROUTER: _challenge,
+    Pipeline.Kind.REEVALUATE: _vigil,
+}
+
+
+def _evaluated(steps: list[Run]) -> list[Evaluation]:
+    found = [run.evaluation for run in steps if run.evaluation is not None]
+    if not found:
+        raise InputError("Its evaluation has been deleted.")
+    return found
+
+
+def _reused(steps: list[Run]) -> str:
+    reused = [run.kind for run in steps if run.reused_from_id is not None]
+    return f" Reused, as nothing in them has changed: {', '.join(reused)}." if reused else ""
+
+
+def _settle(pipeline: Pipeline, conclusion: Conclusion) -> None:
+    """Outcome, switch and notice at once, or nothing if somebody else was first."""
+    switch = conclusion.switch
+    with transaction.atomic():
+        live = switch.stack if switch and not switch.as_challenger else None
+        if not fenced(
+            pipeline,
+            outcome=conclusion.outcome,
+            verdict=conclusion.words,
+            promoted=live,
+            finished_at=timezone.now(),
+            lease_until=None,
+            trouble="",
+        ):
+            return
+        if switch is not None and switch.as_challenger:
+            move_alias(Alias.Name.CHALLENGER, switch.stack)
+        elif switch is not None:
+            switch_champion(
+                switch.stack,
+                previous=switch.previous,
+                evaluation=switch.evaluation,
+                reason=f"Pipeline {pipeline.name}: {conclusion.words}",
+                is_rollback=switch.is_rollback,
+            )
+        tell(
+            f"pipeline-{pipeline.pk}-{pipeline.version}",
+            f"Pipeline {pipeline.name} {conclusion.outcome.value}: {conclusion.words}",
+            is_alert=conclusion.is_alert,
+            pipeline=pipeline.name,
+            kind=pipeline.kind,
+            outcome=conclusion.outcome.value,
+            verdict=conclusion.words,
+            live=live.digest if live else None,
+        )
+
+
+def fenced(pipeline: Pipeline, **fields: Any) -> bool:
+    """Change the open pipeline unless somebody else has since it was read."""
+    rows = Pipeline.objects.filter(pk=pipeline.pk, version=pipeline.version, outcome="")
+    if not rows.update(version=F("version") + 1, **fields):
+        return False
+    pipeline.version += 1
+    for name, value in fields.items():
+        setattr(pipeline, name, value)
+    return True

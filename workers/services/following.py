@@ -1,0 +1,91 @@
+"""From a running job to its recorded result."""
+
+from __future__ import annotations
+
+from django.db import transaction
+from django.utils import timezone
+
+from datasets_app.errors import InputError
+from workers.compute import get_compute
+from workers.compute.types import JobState, JobStatus
+from workers.kinds import get_kind
+from workers.models import Attempt, Run
+from workers.recipes.manifest import ManifestError
+from workers.services.ending import close, end, lose, quietly_cancel
+from workers.services.limits import Ending, ending, has_waited, limit
+from workers.services.moves import LEASE, move, note, renew
+from workers.states import Status
+
+
+def follow(run: Run) -> None:
+    """Look after a run's job: take over its progress, end it when it is due, and move the run when it is over."""
+    attempt = run.attempts.latest("number")
+    wanted = ending(run)
+    try:
+        job = _ask(run, attempt, wanted)
+    except Exception:
+        if wanted is None or not wanted.is_overdue:
+            raise
+        job = JobStatus(JobState.RUNNING)
+    match job.state:
+        case JobState.PENDING | JobState.RUNNING:
+            if wanted is not None and wanted.is_overdue:
+                _give_up(run, attempt, wanted)
+        case JobState.SUCCEEDED:
+            with transaction.atomic():
+                won = move(run, Status.FINALIZING, lease=LEASE, summary=job.summary)
+                if won:
+                    Attempt.objects.filter(pk=attempt.pk).update(slot=None)
+            if won:
+                _finalize(run)
+        case JobState.FAILED:
+            end(run, attempt, Status.FAILED, "failed", job.error)
+        case JobState.CANCELLED | JobState.LOST if wanted is not None:
+            _give_up(run, attempt, wanted)
+        case JobState.CANCELLED:
+            lose(run, attempt, "The job was told to end, and not by this platform.")
+        case JobState.LOST:
+            lose(run, attempt, job.error)
+
+
+def _ask(run: Run, attempt: Attempt, wanted: Ending | None) -> JobStatus:
+    compute = get_compute(run.backend)
+    if wanted is not None:
+        compute.cancel(attempt.handle)
+    job = compute.poll(attempt.handle)
+    if job.progress and job.progress != run.progress:
+        note(run, progress=job.progress, heartbeat_at=timezone.now(), trouble="")
+    elif run.trouble:
+        note(run, trouble="")
+    return job
+
+
+def _give_up(run: Run, attempt: Attempt, wanted: Ending) -> None:
+    if wanted.to == Status.QUEUED:
+        lose(run, attempt, wanted.words)
+    else:
+        quietly_cancel(run, attempt)
+        end(run, attempt, wanted.to, "cancelled", wanted.words)
+
+
+def finish(run: Run) -> None:
+    """Go on with a finalisation whose worker is gone; give up on one that has failed for too long."""
+    if has_waited(run, "FINALIZE"):
+        minutes = limit("FINALIZE").total_seconds() / 60
+        words = f"Its result could not be recorded for {minutes:.0f} min: {run.trouble}"
+        end(run, run.attempts.latest("number"), Status.FAILED, "failed", words)
+    elif renew(run, LEASE):
+        _finalize(run)
+
+
+def _finalize(run: Run) -> None:
+    attempt = run.attempts.latest("number")
+    try:
+        outputs = get_compute(run.backend).outputs(attempt.handle)
+        fields = get_kind(run.kind).finalize(run, outputs)
+    except (InputError, ManifestError) as error:
+        end(run, attempt, Status.FAILED, "failed", str(error))
+        return
+    with transaction.atomic():
+        if move(run, Status.SUCCEEDED, error="", **fields):
+            close(attempt, JobState.SUCCEEDED)

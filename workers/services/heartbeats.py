@@ -1,0 +1,43 @@
+"""Signs of life of worker and beat, which answer no requests."""
+
+from __future__ import annotations
+
+import logging
+import time
+from datetime import timedelta
+
+from celery.signals import heartbeat_sent
+from django.db import DatabaseError, connection
+from django.utils import timezone
+
+from workers.models import Heartbeat
+
+log = logging.getLogger(__name__)
+
+EVERY = 10.0  # seconds between two writes
+DEAD_AFTER = timedelta(seconds=45)
+
+_written: dict[str, float] = {}
+
+
+def beat(role: str) -> None:
+    """Write down that a process of this role lives, at most every ten seconds; never fails."""
+    if time.monotonic() - _written.get(role, float("-inf")) < EVERY:
+        return
+    _written[role] = time.monotonic()
+    try:
+        Heartbeat.objects.update_or_create(role=role, defaults={"at": timezone.now()})
+    except DatabaseError as error:
+        log.warning("The sign of life of %s could not be written: %s", role, error)
+    if not connection.in_atomic_block:
+        connection.close()  # the worker's main process forks: its children must not inherit a connection
+
+
+def is_alive(role: str) -> bool:
+    """Whether a process of this role was seen of late."""
+    return Heartbeat.objects.filter(role=role, at__gte=timezone.now() - DEAD_AFTER).exists()
+
+
+@heartbeat_sent.connect
+def _worker_lives(**kwargs: object) -> None:
+    beat("worker")

@@ -1,0 +1,108 @@
+"""Whether what serves is still as good as when it went live."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.utils import timezone
+
+from adapters.models import Evaluation, Stack
+from adapters.selectors import baseline_of, champion, promotion_of
+from datasets_app.errors import InputError
+from datasets_app.names import check_name
+from inference.routing.verdict import Outcome, compare, fisher
+from inference.services import routed_right
+from workers.models import Pipeline, Run
+from workers.services.adding import lineage_of
+from workers.services.pipelines import Plan, Step, launch_plan
+
+
+def reevaluate(
+    *,
+    fresh_samples: int = 0,
+    rollback: bool = False,
+    pipeline: str | None = None,
+    seed: int | None = None,
+    user: User | None = None,
+) -> Pipeline:
+    """Evaluate the serving stack again: on the held-out set it was promoted on and, with `fresh_samples` of each
+    class, on screens newly drawn from the held-out side of its sources as they are now.
+
+    A significant fall is an alert; `rollback` puts the stack live again that served before. InputError if no router
+    is live, or there is nothing to evaluate it on.
+    """
+    serving = champion()
+    if serving is None:
+        raise InputError("No router is live yet: there is none to evaluate.")
+    stem = check_name(pipeline, "pipeline name") if pipeline else f"reevaluate-{timezone.now():%Y%m%d-%H%M%S}"
+    steps = _held_out(baseline_of(serving))
+    if fresh_samples:
+        steps += _fresh(serving, stem, fresh_samples, int(timezone.now().timestamp()) if seed is None else seed)
+    if not steps:
+        raise InputError(f"{serving.router} was promoted without an evaluation: ask for fresh samples.")
+    wish = {"stack": serving.digest, "rollback": rollback}
+    return launch_plan(Plan(Pipeline.Kind.REEVALUATE, stem, steps, wish=wish), user)
+
+
+def _held_out(baseline: Evaluation | None) -> list[Step]:
+    """The very samples of the promotion, asked again."""
+    run = baseline and Run.objects.filter(evaluation=baseline).first()
+    if not run:
+        return []
+    params = {"serving": True, "dataset": run.params["dataset"], "stack": run.params["stack"]}
+    if run.params.get("max_samples"):
+        params["max_samples"] = run.params["max_samples"]
+    return [Step(Run.Kind.EVALUATE, "-held-out", params, reuse=False)]
+
+
+def _fresh(serving: Stack, stem: str, samples: int, seed: int) -> list[Step]:
+    lineage = lineage_of(serving.router)
+    drawn: dict[str, Any] = {"adapters": list(lineage.labels), **lineage.drawn}
+    drawn |= {"samples_per_class": samples, "held_out_only": True, "draw_seed": seed % 2**31}
+    return [
+        Step(Run.Kind.GENERATE_DATASET, "-fresh", drawn),
+        Step(Run.Kind.PREPROCESS, "-fresh-preprocess", {"dataset": f"{stem}-fresh"}),
+        Step(Run.Kind.EVALUATE, "-fresh-evaluate", {"serving": True, "dataset": f"{stem}-fresh"}, reuse=False),
+    ]
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """What re-evaluation found, and where a rollback would lead."""
+
+    is_alert: bool
+    words: str
+    previous: Stack | None = None
+    baseline: Evaluation | None = None
+
+
+def alarm(pipeline: Pipeline, evaluations: list[Evaluation]) -> Alarm:
+    """Compare with the figure at promotion, by a test: paired on the same samples, unpaired on fresh ones."""
+    stack = Stack.objects.filter(digest=pipeline.wish["stack"]).first()
+    baseline = baseline_of(stack) if stack else None
+    if stack is None or baseline is None:
+        return Alarm(False, f"{evaluations[0]}; there is no figure at promotion to compare with.")
+    findings = [fall(baseline, now) for now in evaluations if now.version_id == stack.router_id]
+    words = " ".join(words for _, words in findings) or "Another router went live meanwhile."
+    made = promotion_of(stack)
+    before = made.previous if made else None
+    return Alarm(any(bad for bad, _ in findings), words, before, baseline_of(before) if before else None)
+
+
+def fall(then: Evaluation, now: Evaluation) -> tuple[bool, str]:
+    """Whether `now` is significantly below `then`, and that in words."""
+    alpha = settings.REEVALUATION_ALPHA
+    figures = f"{now.accuracy:.1%} of {now.samples} samples, at promotion {then.accuracy:.1%} of {then.samples}"
+    try:
+        verdict = compare(routed_right(then), routed_right(now), alpha)
+    except ValueError:  # other samples
+        right = [round(row.accuracy * row.samples) for row in (then, now)]
+        p = fisher(right[0], then.samples, right[1], now.samples)
+        words = f"On fresh samples {figures} (exact one-sided Fisher test, p = {p:.3g})"
+        return p <= alpha, words + (": a significant fall." if p <= alpha else ": no significant fall.")
+    is_worse = verdict.outcome == Outcome.WORSE
+    words = f"On the held-out samples {figures} (exact McNemar test, p = {verdict.p:.3g})"
+    return is_worse, words + (": a significant fall." if is_worse else ": no significant fall.")

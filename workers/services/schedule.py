@@ -1,0 +1,111 @@
+"""What the schedule asks for: each slot once, however many beats run and messages come or get lost.
+
+The periodic tasks of django-celery-beat say when. Their messages are hints like all others: every round looks for the
+newest slot that is past, and who records its row first launches its pipeline. Slots missed in between are not made up
+for, so that after an outage of a week one re-evaluation runs, not seven.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+from django_celery_beat.models import PeriodicTask
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from datasets_app.errors import InputError
+from workers.models import Pipeline, Slot
+from workers.services.reevaluating import reevaluate
+
+log = logging.getLogger(__name__)
+
+REEVALUATE = "workers.tasks.reevaluate"
+MAX_DAYS = 8 * 366  # from one 29 February to the next there are at most eight years
+
+
+class Wish(BaseModel):
+    """The keyword arguments of the periodic task, as people edit them in the admin."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    fresh_samples: int = Field(default=0, ge=0, le=1_000_000)
+    rollback: bool = False
+
+
+def run_due(now: datetime | None = None) -> list[Pipeline]:
+    """Launch what is due and nobody has launched."""
+    now = now or timezone.now()
+    launched = []
+    for task in PeriodicTask.objects.filter(task=REEVALUATE, enabled=True):
+        if (task.start_time and now < task.start_time) or (task.expires and now > task.expires):
+            continue
+        at = last_slot(task, now)
+        if at is None:
+            continue
+        newest = Slot.objects.filter(schedule=task.name).first()
+        if newest is not None and newest.at >= at:
+            continue
+        try:
+            with transaction.atomic():
+                slot = Slot.objects.create(schedule=task.name, at=at)
+                pipeline = _launch(task, slot) if newest else None
+                if newest is None:  # a schedule that was just made owes nothing for the time before it
+                    Slot.objects.filter(pk=slot.pk).update(note="The schedule began after this.")
+        except IntegrityError:  # another process was first
+            continue
+        if pipeline is not None:
+            launched.append(pipeline)
+    return launched
+
+
+def _launch(task: PeriodicTask, slot: Slot) -> Pipeline | None:
+    name = f"reevaluate-{task.pk}-{slot.at:%Y%m%d-%H%M%S}"
+    try:
+        wish = Wish.model_validate(json.loads(task.kwargs or "{}"))
+        pipeline = reevaluate(**wish.model_dump(), pipeline=name, seed=int(slot.at.timestamp()))
+    except (InputError, ValidationError, ValueError) as error:
+        log.warning("Schedule %s: %s", task.name, error)
+        Slot.objects.filter(pk=slot.pk).update(note=str(error))
+        return None
+    Slot.objects.filter(pk=slot.pk).update(pipeline=pipeline)
+    return pipeline
+
+
+def last_slot(task: PeriodicTask, now: datetime) -> datetime | None:
+    """The newest time up to `now` at which the task was due; None if there is none (or it follows the sun)."""
+    if task.interval is not None:
+        return last_multiple(task.interval.schedule.run_every, now)
+    if task.crontab is not None:
+        return last_match(task.crontab.schedule, now)
+    if task.clocked is not None and task.clocked.clocked_time <= now:
+        moment: datetime = task.clocked.clocked_time
+        return moment
+    return None
+
+
+def last_multiple(every: timedelta, now: datetime) -> datetime:
+    """The newest multiple of an interval, counted from 1970, so that every process finds the same."""
+    epoch = datetime(1970, 1, 1, tzinfo=UTC)
+    return epoch + (now - epoch) // every * every
+
+
+def last_match(crontab: Any, now: datetime) -> datetime | None:
+    """The newest minute up to `now` that the crontab matches, in its own time zone."""
+    local = now.astimezone(crontab.tz)
+    for days in range(MAX_DAYS):
+        day = local.date() - timedelta(days=days)
+        if (
+            day.month in crontab.month_of_year
+            and day.day in crontab.day_of_month
+            and day.isoweekday() % 7 in crontab.day_of_week
+        ):
+            for hour in sorted(crontab.hour, reverse=True):
+                for minute in sorted(crontab.minute, reverse=True):
+                    moment = datetime(day.year, day.month, day.day, hour, minute, tzinfo=crontab.tz).astimezone(UTC)
+                    if moment <= now:
+                        return moment
+    return None

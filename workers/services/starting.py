@@ -1,0 +1,108 @@
+"""From the queue to a backend."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from datasets_app.errors import InputError
+from workers.compute import get_compute
+from workers.compute.types import JobSpec
+from workers.kinds import get_kind
+from workers.models import Attempt, Run
+from workers.services.ending import end, quietly_cancel
+from workers.services.limits import ending, has_waited, limit
+from workers.services.moves import LEASE, move, renew
+from workers.services.reuse import fingerprint, take_result
+from workers.states import UNSUCCESSFUL, Status
+
+
+def start(run: Run) -> None:
+    """Launch a queued run if what it builds on is there and its backend has room; or take an equal run's result."""
+    if run.cancel_requested:
+        move(run, Status.CANCELLED)
+        return
+    if not _is_next(run):
+        return
+    if not run.spec:
+        try:
+            module = get_kind(run.kind)
+            resolved = module.resolve(module.Params.model_validate(run.params))
+        except InputError as error:
+            move(run, Status.FAILED, error=str(error))
+            return
+        run.spec, run.inputs, run.fingerprint = resolved.spec, resolved.inputs, fingerprint(run.kind, resolved)
+    if run.reuse and take_result(run):
+        return
+    attempt = _take_slot(run)
+    if attempt is not None:
+        _submit(run, attempt)
+
+
+def resume(run: Run) -> None:
+    """Go on with a launch whose worker is gone; give up on one that has failed for too long."""
+    attempt = run.attempts.latest("number")
+    wanted = ending(run)
+    if wanted is not None and wanted.to != Status.QUEUED and wanted.is_overdue:
+        quietly_cancel(run, attempt)
+        end(run, attempt, wanted.to, "cancelled", wanted.words)
+    elif has_waited(run, "LAUNCH"):
+        quietly_cancel(run, attempt)
+        minutes = limit("LAUNCH").total_seconds() / 60
+        end(run, attempt, Status.FAILED, "failed", f"It could not be launched for {minutes:.0f} min: {run.trouble}")
+    elif renew(run, LEASE):
+        _submit(run, attempt)
+
+
+def _is_next(run: Run) -> bool:
+    """Whether the step before has succeeded; where it never will, the run is cancelled."""
+    if run.pipeline is None or run.step == 0:
+        return True
+    before = run.pipeline.runs.filter(step=run.step - 1).latest("id")
+    if before.status in UNSUCCESSFUL:
+        move(run, Status.CANCELLED, error=f"Run {before.name!r}, which it builds on, {before.status}.")
+    return before.status == Status.SUCCEEDED
+
+
+def _take_slot(run: Run) -> Attempt | None:
+    """Move the run and record the attempt in a free slot of its backend; None if there is none or somebody was first.
+
+    The database lets a slot be taken once, so that the limit holds however many processes launch.
+    """
+    taken = set(Attempt.objects.filter(backend=run.backend, slot__isnull=False).values_list("slot", flat=True))
+    slots = range(settings.COMPUTE[run.backend]["SLOTS"])
+    free = next((slot for slot in slots if slot not in taken), None)
+    if free is None:
+        return None
+    started = run.started_at or timezone.now()
+    seen = {"spec": run.spec, "inputs": run.inputs, "fingerprint": run.fingerprint}
+    try:
+        with transaction.atomic():
+            if not move(run, Status.LAUNCHING, lease=LEASE, started_at=started, heartbeat_at=None, **seen):
+                return None
+            return Attempt.objects.create(run=run, number=run.attempts.count() + 1, backend=run.backend, slot=free)
+    except IntegrityError:
+        return None
+
+
+def work_key(run: Run) -> str:
+    """The same for every launch of the same work: a later try finds the checkpoints of an earlier one."""
+    params = json.dumps([run.kind, run.params], sort_keys=True)
+    return f"{run.name}-{hashlib.sha256(params.encode()).hexdigest()[:12]}"
+
+
+def _submit(run: Run, attempt: Attempt) -> None:
+    compute = get_compute(run.backend)
+    try:
+        handle = compute.submit(JobSpec(run.kind, attempt.launch_key, work_key(run), run.spec))
+    except InputError as error:
+        end(run, attempt, Status.FAILED, "failed", str(error))
+        return
+    if Attempt.objects.filter(pk=attempt.pk, outcome="").update(handle=handle):
+        move(run, Status.RUNNING, heartbeat_at=timezone.now())
+    else:  # the launch was given up while this process stood still: nobody waits for the job
+        compute.cancel(handle)
