@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo serve test lint bench clean
+.PHONY: install demo serve test test-modal lint bench clean
 
 install: $(STAMP)
 
@@ -28,6 +28,9 @@ lint: install
 
 test: lint
 	$(BIN)/python -m pytest
+
+test-modal: install  ## the whole pipeline through the deployed app, on a control plane of our own
+	$(BIN)/python -m pytest tests/workers/test_modal_pipeline.py
 
 bench: install
 	$(BIN)/python -m benchmarks.routing_cost

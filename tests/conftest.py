@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -54,3 +56,12 @@ def plane(modal_plane: Plane) -> Iterator[Plane]:
     modal_plane.faults.clear()
     yield modal_plane
     modal_plane.faults.clear()
+
+
+@pytest.fixture(scope="session")
+def modal_app(modal_plane: Plane) -> str:
+    """The product's app, deployed by the modal CLI; its name."""
+    words = [sys.executable, "-m", "modal", "deploy", "-m", "workers.modal_app"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return "switchyard"

@@ -30,7 +30,8 @@ class Blobs:
     def BlobCreate(self, request: Any) -> pb.BlobCreateResponse:
         self._count += 1
         blob = f"bl-{self._count}"
-        return pb.BlobCreateResponse(blob_id=blob, upload_url=f"{self.url}/{blob}")
+        urls = pb.UploadUrlList(items=[f"{self.url}/{blob}"])
+        return pb.BlobCreateResponse(blob_ids=[blob], upload_urls=urls)
 
     def BlobGet(self, request: Any) -> pb.BlobGetResponse:
         return pb.BlobGetResponse(download_url=f"{self.url}/{request.blob_id}")
@@ -39,7 +40,7 @@ class Blobs:
         """Serve on a free port of the loopback interface."""
         app = web.Application(client_max_size=2**31)
         app.add_routes([web.put("/{blob}", self._put), web.get("/{blob}", self._get)])
-        runner = web.AppRunner(app)
+        runner = web.AppRunner(app, access_log=None)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()

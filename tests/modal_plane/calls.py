@@ -170,6 +170,7 @@ class Calls:
             path, start, _ = call.logs[-1]
             call.logs[-1] = (path, start, container.log.stat().st_size)
             container.call = call.container = None
+            container.leaving = container.function.definition.single_use_containers
 
     async def run(self) -> None:
         """Start containers for what waits, and see to those that have gone."""

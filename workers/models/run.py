@@ -32,7 +32,7 @@ class Run(models.Model):
     backend = models.CharField(max_length=32)
     status = models.CharField(max_length=16, choices=Status, default=Status.QUEUED)
     version = models.PositiveIntegerField(default=0)
-    lease_until = models.DateTimeField(null=True, blank=True, help_text="Until then one worker is at it.")
+    lease_until = models.DateTimeField(null=True, blank=True, help_text="Until then nobody else looks at it.")
     cancel_requested = models.BooleanField(default=False)
     error = models.TextField(blank=True)
     progress = models.JSONField(default=dict)

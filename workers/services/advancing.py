@@ -9,12 +9,12 @@ from datetime import timedelta
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import F, Q
 from django.utils import timezone
 
 from datasets_app.errors import InputError
 from workers.compute import get_compute
-from workers.compute.types import JobSpec, JobState, JobStatus
+from workers.compute.types import ComputeUnavailable, JobSpec, JobState, JobStatus
 from workers.kinds import get_kind
 from workers.models import Attempt, Run
 from workers.recipes.manifest import ManifestError
@@ -24,6 +24,7 @@ from workers.states import ACTIVE, ON_COMPUTE, UNSUCCESSFUL, Status
 log = logging.getLogger(__name__)
 
 LEASE = timedelta(seconds=60)  # longer than any task may live
+BACKOFF = (timedelta(seconds=5), timedelta(minutes=5))  # the first wait for a backend that does not answer, the longest
 MAX_ATTEMPTS = 3
 
 
@@ -34,12 +35,31 @@ def advance_all() -> int:
         .filter(Q(lease_until__isnull=True) | Q(lease_until__lt=timezone.now()))
         .order_by("id")
     )
+    silent: set[str] = set()
     for run in runs:
+        if run.backend in silent:
+            continue  # it takes long to find out that a backend does not answer
         try:
             advance(run)
+        except ComputeUnavailable as error:
+            silent.add(run.backend)
+            _ask_later(run, str(error))
         except Exception:
             log.exception("Run %s could not be taken a step on; the next round tries again.", run.name)
     return len(runs)
+
+
+def _ask_later(run: Run, error: str) -> None:
+    """Leave the run as it is, with the reason, and ask again after a while that doubles each time."""
+    attempt = run.attempts.latest("number")
+    if overdue := _overdue(run, attempt):
+        _end(run, attempt, Status.FAILED, JobStatus(JobState.FAILED, error=f"{overdue} {error}"))
+        return
+    least, most = BACKOFF
+    wait = min(least * 2 ** min(attempt.silences, 10), most)
+    Attempt.objects.filter(pk=attempt.pk).update(silences=F("silences") + 1)
+    Run.objects.filter(pk=run.pk, version=run.version).update(error=error, lease_until=timezone.now() + wait)
+    log.warning("Run %s: %s Asked again in %.0f s.", run.name, error, wait.total_seconds())
 
 
 def advance(run: Run) -> None:
@@ -95,9 +115,13 @@ def work_key(run: Run) -> str:
 
 def _submit(run: Run, attempt: Attempt) -> None:
     job = JobSpec(run.kind, attempt.launch_key, work_key(run), run.spec)
-    handle = get_compute(run.backend).submit(job)
-    Attempt.objects.filter(pk=attempt.pk).update(handle=handle)
-    move(run, Status.RUNNING)
+    try:
+        handle = get_compute(run.backend).submit(job)
+    except InputError as error:
+        _end(run, attempt, Status.FAILED, JobStatus(JobState.FAILED, error=str(error)))
+        return
+    Attempt.objects.filter(pk=attempt.pk).update(handle=handle, silences=0)
+    move(run, Status.RUNNING, error="")
 
 
 def _follow(run: Run) -> None:
@@ -106,11 +130,15 @@ def _follow(run: Run) -> None:
     if run.cancel_requested:
         compute.cancel(attempt.handle)
     job = compute.poll(attempt.handle)
+    if job.handle or attempt.silences:
+        attempt.handle, attempt.silences = job.handle or attempt.handle, 0
+        attempt.save(update_fields=["handle", "silences"])
+        Run.objects.filter(pk=run.pk, version=run.version).update(error="")
     if job.progress and job.progress != run.progress:
         Run.objects.filter(pk=run.pk, version=run.version).update(progress=job.progress)
     match job.state:
         case JobState.PENDING | JobState.RUNNING:
-            return
+            _wait(run, attempt)
         case JobState.SUCCEEDED:
             if move(run, Status.FINALIZING, lease=LEASE, summary=job.summary):
                 _finalize(run)
@@ -120,6 +148,23 @@ def _follow(run: Run) -> None:
             _end(run, attempt, Status.CANCELLED, job)
         case JobState.LOST:
             _lost(run, attempt, job)
+
+
+def _wait(run: Run, attempt: Attempt) -> None:
+    """Look again after the backend's interval; end a job that is past its deadline."""
+    if overdue := _overdue(run, attempt):
+        get_compute(run.backend).cancel(attempt.handle)
+        _end(run, attempt, Status.FAILED, JobStatus(JobState.FAILED, error=overdue))
+    elif interval := settings.COMPUTE[run.backend].get("POLL"):
+        Run.objects.filter(pk=run.pk, version=run.version).update(lease_until=timezone.now() + interval)
+
+
+def _overdue(run: Run, attempt: Attempt) -> str:
+    """What to say of an attempt that is older than its backend allows; '' of one that is not."""
+    limit = settings.COMPUTE[run.backend].get("DEADLINE")
+    if limit is None or timezone.now() <= attempt.created_at + limit:
+        return ""
+    return f"The job had not ended {limit.total_seconds() / 3600:g} h after its launch and was given up."
 
 
 def _end(run: Run, attempt: Attempt, status: Status, job: JobStatus) -> None:
