@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # Compiled modules are kept: else every job compiles the sources of torch and transformers again.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: install demo serve test test-postgres lint bench bench-engine chaos clean
+.PHONY: install demo serve test test-postgres test-modal lint bench bench-engine chaos clean
 
 install: $(STAMP)
 
@@ -42,6 +42,9 @@ test-postgres: install  ## the same tests on PostgreSQL: that of DATABASE_URL, o
 
 chaos: install  ## a thousand kills against real processes
 	$(BIN)/python -m benchmarks.chaos
+
+test-modal: install  ## the whole pipeline through the deployed app, on a control plane of our own
+	$(BIN)/python -m pytest tests/workers/test_modal_pipeline.py
 
 clean:
 	rm -rf var

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 DATA = Path(tempfile.mkdtemp(prefix="switchyard-test-"))
 os.environ["SWITCHYARD_DATA"] = str(DATA)  # before anything imports the settings
 os.environ.setdefault("SWITCHYARD_LOG_LEVEL", "WARNING")
 os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ["MODAL_CONFIG_PATH"] = str(DATA / "no-modal.toml")  # nobody's account
 
 import pytest
 
 from datasets_app.samples.source import write_source
+
+if TYPE_CHECKING:
+    from tests.modal_plane.plane import Plane
 
 SAMPLES = {"calendar": 80, "claim-window": 80, "provider-select": 80, "other": 80}
 
@@ -32,3 +39,29 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A small source dataset of each kind of sample screen."""
     root = tmp_path_factory.mktemp("samples")
     return {kind: write_source(kind, root / kind, count, seed=7) for kind, count in SAMPLES.items()}
+
+
+@pytest.fixture(scope="session")
+def modal_plane() -> Iterator[Plane]:
+    """The loopback control plane, which this process's modal client talks to from then on."""
+    from tests.modal_plane.plane import running_plane
+
+    with running_plane() as plane:
+        yield plane
+
+
+@pytest.fixture
+def plane(modal_plane: Plane) -> Iterator[Plane]:
+    """The same, with every fault switched off before and after."""
+    modal_plane.faults.clear()
+    yield modal_plane
+    modal_plane.faults.clear()
+
+
+@pytest.fixture(scope="session")
+def modal_app(modal_plane: Plane) -> str:
+    """The product's app, deployed by the modal CLI; its name."""
+    words = [sys.executable, "-m", "modal", "deploy", "-m", "workers.modal_app"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return "switchyard"

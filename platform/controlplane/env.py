@@ -21,6 +21,11 @@ env = environ.Env(
     SWITCHYARD_DEVICE=(str, "auto"),
     SWITCHYARD_DTYPE=(str, "float32"),
     SWITCHYARD_LOCAL_SLOTS=(int, os.cpu_count() or 1),
+    SWITCHYARD_COMPUTE=(str, "local"),
+    # SWITCHYARD_MODAL_APP, …_DATA and the like name things on Modal: see workers/remote/names.py
+    SWITCHYARD_MODAL_SLOTS=(int, 4),
+    SWITCHYARD_MODAL_VERSION=(int, 0),
+    SWITCHYARD_MODAL_DEADLINE_HOURS=(float, 48.0),
     SWITCHYARD_LEASE_SECONDS=(float, 50.0),
     SWITCHYARD_STALL_SECONDS=(float, 30 * 60),
     SWITCHYARD_NOTIFY_EMAILS=(list, []),

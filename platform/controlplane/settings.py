@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 
@@ -9,6 +10,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.urls import reverse_lazy
 
 from controlplane.env import DATA, LOCAL, ROOT, broker_socket, env
+from workers.remote.names import Names
 
 SECRET_KEY = env.str("SECRET_KEY", "")
 if len(SECRET_KEY) < 40 or SECRET_KEY.startswith("django-insecure"):
@@ -279,8 +281,20 @@ COMPUTE: dict[str, Any] = {
         "OPTIONS": {"root": str(DATA / "jobs")},
         "SLOTS": env.int("SWITCHYARD_LOCAL_SLOTS"),
     },
+    "modal": {
+        "BACKEND": "workers.compute.modal.ModalCompute",
+        "OPTIONS": {
+            "root": str(DATA / "modal"),
+            "environment": env.str("MODAL_ENVIRONMENT", "") or None,
+            "version": env.int("SWITCHYARD_MODAL_VERSION") or None,
+            **asdict(Names.from_env()),
+        },
+        "SLOTS": env.int("SWITCHYARD_MODAL_SLOTS"),
+        "POLL": timedelta(seconds=5),
+        "DEADLINE": timedelta(hours=env.float("SWITCHYARD_MODAL_DEADLINE_HOURS")),
+    },
 }
-COMPUTE_DEFAULT = "local"
+COMPUTE_DEFAULT = env.str("SWITCHYARD_COMPUTE")
 LEASE_SECONDS = env.float("SWITCHYARD_LEASE_SECONDS")  # how long a killed worker holds up what it was at
 RUN_LIMITS: dict[str, float] = {  # seconds
     "LAUNCH": 30 * 60,  # a backend that takes no job fails the run after that

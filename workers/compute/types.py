@@ -8,6 +8,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 
+class ComputeUnavailable(Exception):  # noqa: N818 - it says how the backend stands
+    """The backend cannot be asked now; how its jobs stand is unknown. The message says why."""
+
+
 class JobState(StrEnum):
     """How a job stands, as its backend sees it."""
 
@@ -44,19 +48,29 @@ class JobSpec:
 
 @dataclass(frozen=True)
 class JobStatus:
-    """A job's state, its latest progress and, at the end, the recipe's summary or the error."""
+    """A job's state, its latest progress and, at the end, the recipe's summary or the error.
+
+    `handle`, if set, is the job's handle from now on: another call had taken the launch before.
+    """
 
     state: JobState
     progress: dict[str, Any] = field(default_factory=dict)
     summary: dict[str, Any] = field(default_factory=dict)
     error: str = ""
+    handle: str = ""
 
 
 class Compute(Protocol):
-    """Where jobs run. Handles are opaque strings that outlive this process."""
+    """Where jobs run. Handles are opaque strings that outlive this process.
+
+    Any method but `logs` may raise ComputeUnavailable; then nothing is known and the same is to be asked later.
+    """
 
     def submit(self, job: JobSpec) -> str:
-        """Start the job and return its handle; again with the same launch key starts no second one."""
+        """Start the job and return its handle; again with the same launch key does the work no second time.
+
+        InputError if the backend is set up wrong, so that the job was not and will not be started.
+        """
 
     def poll(self, handle: str) -> JobStatus:
         """How the job stands."""

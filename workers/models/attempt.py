@@ -23,6 +23,7 @@ class Attempt(models.Model):
     backend = models.CharField(max_length=32, blank=True)
     slot = models.PositiveSmallIntegerField(null=True, blank=True, help_text="Its place on the backend while it runs.")
     handle = models.CharField(max_length=255, blank=True, help_text="The backend's own name for the job.")
+    silences = models.PositiveIntegerField(default=0, help_text="How often in a row the backend did not answer.")
     outcome = models.CharField(max_length=16, blank=True, help_text="How it ended: empty while it goes on.")
     error = models.TextField(blank=True)
     created_at = models.DateTimeField(auto_now_add=True)

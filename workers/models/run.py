@@ -32,9 +32,11 @@ class Run(models.Model):
     backend = models.CharField(max_length=32)
     status = models.CharField(max_length=16, choices=Status, default=Status.QUEUED)
     version = models.PositiveIntegerField(default=0)
-    lease_until = models.DateTimeField(null=True, blank=True, help_text="Until then one worker is at it.")
+    lease_until = models.DateTimeField(null=True, blank=True, help_text="Until then nobody else looks at it.")
     moved_at = models.DateTimeField(null=True, blank=True, help_text="When the status last changed.")
-    heartbeat_at = models.DateTimeField(null=True, blank=True, help_text="When the progress last changed.")
+    heartbeat_at = models.DateTimeField(
+        null=True, blank=True, help_text="When the progress last changed, or could not have."
+    )
     time_limit = models.PositiveIntegerField(null=True, blank=True, help_text="Seconds from the first launch.")
     cancel_requested_at = models.DateTimeField(null=True, blank=True)
     error = models.TextField(blank=True)

@@ -45,6 +45,9 @@ class TerminalJob:
         if metrics:
             self._bar.set_postfix({name: f"{value:.4g}" for name, value in metrics.items()}, refresh=False)
 
+    def checkpointed(self) -> None:
+        """Nothing to do: the disk has it."""
+
     def close(self) -> None:
         """End the bar."""
         if self._bar is not None:

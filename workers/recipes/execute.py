@@ -46,18 +46,22 @@ class FolderJob:
         self.out = folder / "out"
         self.work = work
         self.meter = Meter()
+        self.notes: dict[str, Any] = {}
         self._written = 0.0
 
     def progress(self, step: str, done: int, total: int, **metrics: float) -> None:
         """Replace `status.json`, at most every half second, and append any metrics."""
         now = time.time()
-        report = self.meter.report(step, done, total, metrics, now)
+        report = self.meter.report(step, done, total, metrics, now) | self.notes
         if metrics:
             with (self.folder / "metrics.jsonl").open("a") as file:
                 file.write(json.dumps(report) + "\n")
         if now - self._written >= REPORT_INTERVAL or done >= total:
             self._written = now
             write_atomically(self.folder / "status.json", json.dumps(report))
+
+    def checkpointed(self) -> None:
+        """Nothing to do: the disk has it."""
 
 
 def claim(folder: Path) -> int | None:
@@ -99,16 +103,13 @@ def run_recipe(kind: str, spec: dict[str, Any], job: FolderJob) -> dict[str, Any
     return summary
 
 
-def execute(folder: Path) -> dict[str, Any]:
-    """Run the launch in `folder` and return what goes into `result.json`."""
-    launch = json.loads((folder / "job.json").read_bytes())
-    work = Path(launch["work"])
-    lock_work(work)
-    job = FolderJob(folder, work)
+def execute(kind: str, spec: dict[str, Any], job: FolderJob) -> dict[str, Any]:
+    """Run the recipe, write the manifest of its outputs, and return what goes into `result.json`."""
+    lock_work(job.work)
     shutil.rmtree(job.out, ignore_errors=True)
     job.out.mkdir()
     try:
-        summary = run_recipe(launch["kind"], launch["spec"], job)
+        summary = run_recipe(kind, spec, job)
     except InputError as error:
         return {"state": "failed", "error": str(error)}
     except Cancelled:
@@ -116,8 +117,13 @@ def execute(folder: Path) -> dict[str, Any]:
     except Exception as error:
         traceback.print_exc()
         return {"state": "failed", "error": f"{type(error).__name__}: {error}"}
-    write_manifest(job.out, folder)
+    write_manifest(job.out, job.folder)
     return {"state": "succeeded", "summary": summary}
+
+
+def _launch(folder: Path) -> dict[str, Any]:
+    launch = json.loads((folder / "job.json").read_bytes())
+    return execute(launch["kind"], launch["spec"], FolderJob(folder, Path(launch["work"])))
 
 
 def _cancel(signum: int, frame: object) -> None:
@@ -132,7 +138,7 @@ def main() -> int:
         return 3
     signal.signal(signal.SIGTERM, _cancel)
     try:
-        result = {"state": "cancelled", "error": ""} if (folder / "cancel").exists() else execute(folder)
+        result = {"state": "cancelled", "error": ""} if (folder / "cancel").exists() else _launch(folder)
     except Cancelled:
         result = {"state": "cancelled", "error": ""}
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -25,3 +25,6 @@ class Job(Protocol):
 
     def progress(self, step: str, done: int, total: int, **metrics: float) -> None:
         """Report `done` of `total` units of the named step, with live metrics such as `loss`."""
+
+    def checkpointed(self) -> None:
+        """Say that `work` holds a new whole checkpoint."""

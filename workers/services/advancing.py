@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 import random
 import time
+from datetime import timedelta
 
 from celery.exceptions import SoftTimeLimitExceeded
 from django.db import DatabaseError
-from django.db.models import Q
+from django.db.models import F, Q
 from django.utils import timezone
 
-from workers.models import Run
+from workers.compute.types import ComputeUnavailable
+from workers.models import Attempt, Run
 from workers.services.concluding import conclude_all
 from workers.services.following import finish, follow
 from workers.services.moves import note
@@ -21,6 +23,7 @@ from workers.states import ACTIVE, Status
 log = logging.getLogger(__name__)
 
 ROUND_SECONDS = 30.0  # then the next round goes on, so that no task outlives its time limit
+BACKOFF = (timedelta(seconds=5), timedelta(minutes=5))  # the first wait for a backend that does not answer, the longest
 TROUBLE_LENGTH = 500
 
 
@@ -31,10 +34,17 @@ def advance_all() -> int:
     runs = list(due.order_by("id"))
     under_way = [run for run in runs if run.status != Status.QUEUED]
     random.shuffle(under_way)  # a slow one at the front does not starve the rest
+    silent: set[str] = set()
     for run in under_way + [run for run in runs if run.status == Status.QUEUED]:
         if time.monotonic() > until:
             break
-        _advance_safely(run)
+        if run.backend in silent:
+            continue  # it takes long to find out that a backend does not answer
+        try:
+            _advance_safely(run)
+        except ComputeUnavailable as error:
+            silent.add(run.backend)
+            _ask_later(run, str(error))
     conclude_all()
     return len(runs)
 
@@ -42,7 +52,7 @@ def advance_all() -> int:
 def _advance_safely(run: Run) -> None:
     try:
         advance(run)
-    except SoftTimeLimitExceeded:
+    except (SoftTimeLimitExceeded, ComputeUnavailable):
         raise
     except Exception as error:
         log.exception("Run %s could not be taken a step on; the next round tries again.", run.name)
@@ -50,6 +60,20 @@ def _advance_safely(run: Run) -> None:
             note(run, trouble=f"{type(error).__name__}: {error}"[:TROUBLE_LENGTH])
         except DatabaseError:
             log.warning("Nor could the reason be written down.")
+
+
+def _ask_later(run: Run, trouble: str) -> None:
+    """Leave the run as it is, with the reason, and ask again after a while that doubles each time.
+
+    The backend is silent, not the job, which therefore does not count as stalled.
+    """
+    attempt = run.attempts.latest("number")
+    first, longest = BACKOFF
+    wait = min(first * 2 ** min(attempt.silences, 10), longest)
+    now = timezone.now()
+    if note(run, trouble=trouble[:TROUBLE_LENGTH], heartbeat_at=now, lease_until=now + wait):
+        Attempt.objects.filter(pk=attempt.pk).update(silences=F("silences") + 1)
+    log.warning("Run %s: %s Asked again in %.0f s.", run.name, trouble, wait.total_seconds())
 
 
 def advance(run: Run) -> None:

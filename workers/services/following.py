@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
@@ -53,11 +56,25 @@ def _ask(run: Run, attempt: Attempt, wanted: Ending | None) -> JobStatus:
     if wanted is not None:
         compute.cancel(attempt.handle)
     job = compute.poll(attempt.handle)
-    if job.progress and job.progress != run.progress:
-        note(run, progress=job.progress, heartbeat_at=timezone.now(), trouble="")
-    elif run.trouble:
-        note(run, trouble="")
+    if job.handle or attempt.silences:
+        attempt.handle, attempt.silences = job.handle or attempt.handle, 0
+        attempt.save(update_fields=["handle", "silences"])
+    if seen := _seen(run, job):
+        note(run, **seen)
     return job
+
+
+def _seen(run: Run, job: JobStatus) -> dict[str, Any]:
+    """What a look at the job changes in the run's row."""
+    now = timezone.now()
+    seen: dict[str, Any] = {"trouble": ""} if run.trouble else {}
+    if job.progress and job.progress != run.progress:
+        seen |= {"progress": job.progress, "heartbeat_at": now}
+    elif job.state == JobState.PENDING:  # it waits for a machine: nothing is to be expected of it
+        seen["heartbeat_at"] = now
+    if interval := settings.COMPUTE[run.backend].get("POLL"):
+        seen["lease_until"] = now + interval
+    return seen
 
 
 def _give_up(run: Run, attempt: Attempt, wanted: Ending) -> None:

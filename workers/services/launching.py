@@ -105,10 +105,11 @@ def cancel(run: Run) -> Run:
         run.refresh_from_db()
         if run.is_over:
             return run
+        soon: dict[str, Any] = {"lease_until": None} if run.status == Status.RUNNING else {}  # do not wait for a poll
         if run.status == Status.QUEUED:
             if move(run, Status.CANCELLED, cancel_requested_at=now):
                 return run
-        elif run.cancel_requested or note(run, cancel_requested_at=now):
+        elif run.cancel_requested or note(run, cancel_requested_at=now, **soon):
             run.cancel_requested_at = run.cancel_requested_at or now
             break
     transaction.on_commit(hint, robust=True)

@@ -41,7 +41,7 @@ def ending(run: Run) -> Ending | None:
     now = timezone.now()
     if run.cancel_requested_at is not None:
         return Ending(Status.CANCELLED, "", run.cancel_requested_at)
-    allowed = timedelta(seconds=run.time_limit) if run.time_limit else limit("TOTAL")
+    allowed = _allowed(run)
     deadline = (run.started_at or run.created_at) + allowed
     if now > deadline:
         return Ending(Status.FAILED, f"It did not end within {allowed.total_seconds():.0f} s.", deadline)
@@ -50,3 +50,11 @@ def ending(run: Run) -> Ending | None:
         seconds = limit("STALL").total_seconds()
         return Ending(Status.QUEUED, f"Its job reported no progress for {seconds:.0f} s.", silent)
     return None
+
+
+def _allowed(run: Run) -> timedelta:
+    """From the first launch to the end: the run's own limit, else that of its backend, else everybody's."""
+    if run.time_limit:
+        return timedelta(seconds=run.time_limit)
+    deadline: timedelta | None = settings.COMPUTE[run.backend].get("DEADLINE")
+    return deadline or limit("TOTAL")

@@ -54,7 +54,8 @@ def doomed(now: datetime | None = None) -> Iterator[Doomed]:
     root = Path(settings.DATA_ROOT)
     over = Run.objects.filter(status__in=TERMINAL)
     for attempt in Attempt.objects.filter(run__in=over, run__finished_at__lt=days["jobs"]).select_related("run"):
-        yield from _folder(f"job of {attempt}", root / "jobs" / attempt.launch_key)
+        for backend in ("jobs", "modal"):
+            yield from _folder(f"job of {attempt}", root / backend / attempt.launch_key)
     active = {work_key(run) for run in Run.objects.filter(status__in=ACTIVE)}
     recent = {work_key(run) for run in over.filter(finished_at__gte=days["checkpoints"])}
     for run in over.filter(finished_at__lt=days["checkpoints"]):

@@ -102,7 +102,7 @@ def _submit(run: Run, attempt: Attempt) -> None:
     except InputError as error:
         end(run, attempt, Status.FAILED, "failed", str(error))
         return
-    if Attempt.objects.filter(pk=attempt.pk, outcome="").update(handle=handle):
+    if Attempt.objects.filter(pk=attempt.pk, outcome="").update(handle=handle, silences=0):
         move(run, Status.RUNNING, heartbeat_at=timezone.now())
     else:  # the launch was given up while this process stood still: nobody waits for the job
         compute.cancel(handle)

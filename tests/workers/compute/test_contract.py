@@ -13,13 +13,17 @@ from pathlib import Path
 import pytest
 
 from workers.compute.local import LocalCompute
+from workers.compute.modal import ModalCompute
 from workers.compute.types import Compute, JobSpec, JobState, JobStatus
 from workers.recipes.manifest import ManifestError
 
 
-@pytest.fixture(params=["local"])
+@pytest.fixture(params=["local", "modal"])
 def compute(request: pytest.FixtureRequest, tmp_path: Path) -> Compute:
-    return LocalCompute(str(tmp_path / "jobs"))
+    if request.param == "local":
+        return LocalCompute(str(tmp_path / "jobs"))
+    request.getfixturevalue("plane")
+    return ModalCompute(str(tmp_path / "modal"), app=request.getfixturevalue("modal_app"))
 
 
 @pytest.fixture
@@ -29,11 +33,11 @@ def job(samples: dict[str, Path]) -> JobSpec:
     return JobSpec("generate_dataset", key, f"work-{key}", {"sources": sources, "samples_per_class": 20})
 
 
-def wait_for(compute: Compute, handle: str, *states: JobState, seconds: float = 30) -> JobStatus:
+def wait_for(compute: Compute, handle: str, *states: JobState, seconds: float = 300) -> JobStatus:
     deadline = time.monotonic() + seconds
     while (status := compute.poll(handle)).state not in states:
         assert time.monotonic() < deadline, status
-        time.sleep(0.02)
+        time.sleep(0.02 if isinstance(compute, LocalCompute) else 0.2)
     return status
 
 
@@ -41,14 +45,11 @@ ENDS = (JobState.SUCCEEDED, JobState.FAILED, JobState.LOST, JobState.CANCELLED)
 
 
 def test_a_job_succeeds_with_outputs_and_a_summary(compute: Compute, job: JobSpec) -> None:
-    status = wait_for(compute, compute.submit(job), *ENDS)
+    handle = compute.submit(job)
+    status = wait_for(compute, handle, *ENDS)
     assert status.state == JobState.SUCCEEDED, status.error
     assert status.summary["digest"].startswith("sha256:")
-    assert (compute.outputs(job.launch_key) / "metadata.json").is_file()
-
-
-def test_progress_is_reported(compute: Compute, job: JobSpec) -> None:
-    status = wait_for(compute, compute.submit(job), *ENDS)
+    assert (compute.outputs(handle) / "metadata.json").is_file()
     assert status.progress["done"] == status.progress["total"] > 0
 
 
@@ -59,7 +60,7 @@ def test_submitting_twice_does_the_work_once(compute: Compute, job: JobSpec) -> 
     assert wait_for(compute, handle, *ENDS).state == JobState.SUCCEEDED
     time.sleep(1)  # the losers have left by now
     assert compute.poll(handle).state == JobState.SUCCEEDED
-    assert compute.logs(handle).count("taken by another process") <= 2
+    assert compute.logs(handle).count("taken by another") <= 2
     compute.outputs(handle)
 
 

@@ -17,3 +17,6 @@ class RecordingJob:
 
     def progress(self, step: str, done: int, total: int, **metrics: float) -> None:
         self.reports.append((step, done, total, metrics))
+
+    def checkpointed(self) -> None:
+        pass

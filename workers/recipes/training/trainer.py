@@ -79,8 +79,9 @@ class Reporter(TrainerCallback):
             control.should_evaluate = True
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Seal the checkpoint that was just written."""
+        """Seal the checkpoint that was just written, and say so."""
         seal(Path(str(args.output_dir)) / f"checkpoint-{state.global_step}")
+        self._job.checkpointed()
 
 
 class StopWhenSure(TrainerCallback):

@@ -1,0 +1,170 @@
+"""What the backend `modal` makes of each thing that Modal may say. No container starts here: no machine is free."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pytest
+from modal_proto import api_pb2 as pb
+
+from datasets_app.errors import InputError
+from tests.modal_plane.plane import Plane
+from workers.compute.modal import ModalCompute
+from workers.compute.types import ComputeUnavailable, JobSpec, JobState
+from workers.recipes.manifest import ManifestError
+from workers.remote.places import is_reference, resolve, run_folder
+
+Result = pb.GenericResult
+
+
+@pytest.fixture
+def compute(plane: Plane, modal_app: str, tmp_path: Path) -> ModalCompute:
+    plane.faults.hold = True
+    plane.dicts.dicts.setdefault("di-switchyard-claims", {})
+    return ModalCompute(str(tmp_path), app=modal_app)
+
+
+@pytest.fixture
+def job() -> JobSpec:
+    key = uuid.uuid4().hex
+    return JobSpec("generate_dataset", key, f"work-{key}", {"samples_per_class": -1})
+
+
+def call_of(handle: str) -> str:
+    return handle.partition("/")[2]
+
+
+@pytest.mark.parametrize(
+    ("status", "state", "words"),
+    [
+        (Result.GENERIC_STATUS_FAILURE, JobState.FAILED, "raised an exception: ValueError('no')"),
+        (Result.GENERIC_STATUS_TIMEOUT, JobState.FAILED, "ran into its time limit"),
+        (Result.GENERIC_STATUS_INIT_FAILURE, JobState.FAILED, "could not start"),
+        (Result.GENERIC_STATUS_TERMINATED, JobState.CANCELLED, "was cancelled"),
+        (Result.GENERIC_STATUS_INTERNAL_FAILURE, JobState.LOST, "was lost"),
+        (Result.GENERIC_STATUS_KERNEL_OOM_KILL, JobState.LOST, "was lost"),
+        (Result.GENERIC_STATUS_SUCCESS, JobState.LOST, "left no result"),
+    ],
+)
+def test_each_end_is_told_apart(
+    plane: Plane, compute: ModalCompute, job: JobSpec, status: Any, state: JobState, words: str
+) -> None:
+    handle = compute.submit(job)
+    assert compute.poll(handle).state == JobState.PENDING
+    plane.forge(call_of(handle), Result(status=status, exception="ValueError('no')"))
+    seen = compute.poll(handle)
+    assert seen.state == state
+    assert words in seen.error
+
+
+def test_an_expired_call_without_a_result_is_lost_and_one_with_it_is_not(
+    plane: Plane, compute: ModalCompute, job: JobSpec
+) -> None:
+    handle = compute.submit(job)
+    plane.expire(call_of(handle))
+    assert "keeps nothing" in compute.poll(handle).error
+    folder = plane.volume("moe-lora-data") / run_folder(job.launch_key)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "result.json").write_text(json.dumps({"state": "succeeded", "summary": {"digest": "x"}}))
+    assert compute.poll(handle).state == JobState.SUCCEEDED
+
+
+class Evil:
+    """Unpickling it leaves a file."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self) -> Any:
+        return (Path.touch, (self.trace,))
+
+
+@pytest.mark.parametrize("status", [Result.GENERIC_STATUS_SUCCESS, Result.GENERIC_STATUS_FAILURE])
+@pytest.mark.parametrize("data_format", [pb.DATA_FORMAT_UNSPECIFIED, pb.DATA_FORMAT_PICKLE])
+def test_what_a_worker_sends_is_never_unpickled(
+    plane: Plane, compute: ModalCompute, job: JobSpec, tmp_path: Path, status: Any, data_format: Any
+) -> None:
+    handle, trace = compute.submit(job), tmp_path / "trace"
+    evil = pickle.dumps(Evil(trace))
+    plane.forge(call_of(handle), Result(status=status, data=evil, serialized_tb=evil), data_format)
+    plane.dicts.dicts["di-switchyard-claims"][_dict_key(job.launch_key)] = evil
+    assert compute.poll(handle).state in (JobState.LOST, JobState.FAILED)
+    assert not trace.exists()
+    pickle.loads(evil)  # noqa: S301 - the trap works
+    assert trace.exists()
+
+
+def _dict_key(key: str) -> bytes:
+    from modal._serialization import serialize
+
+    return bytes(serialize(key))
+
+
+def test_a_launch_is_spawned_once_even_if_the_first_handle_is_forgotten(
+    plane: Plane, compute: ModalCompute, job: JobSpec
+) -> None:
+    first = compute.submit(job)
+    before = len(plane.calls.calls)
+    assert compute.submit(job) == first
+    assert len(plane.calls.calls) == before
+
+
+def test_a_call_that_lost_the_race_follows_the_one_that_won(plane: Plane, compute: ModalCompute, job: JobSpec) -> None:
+    handle = compute.submit(job)
+    winner = "fc-0123456789"
+    plane.dicts.dicts["di-switchyard-claims"][_dict_key(job.launch_key)] = pickle.dumps(winner)
+    assert compute.poll(handle).handle == f"{job.launch_key}/{winner}"
+
+
+def test_an_account_that_is_not_set_up_is_named(
+    plane: Plane, compute: ModalCompute, job: JobSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(InputError, match="'nobody' is not deployed on Modal: run `modal deploy"):
+        ModalCompute(str(compute.root), app="nobody").submit(job)
+    monkeypatch.setattr("workers.compute.modal.account.code_digest", lambda: "0" * 16)
+    with pytest.raises(InputError, match="runs other code"):
+        compute.submit(job)
+    plane.faults.bad_token = True
+    with pytest.raises(ComputeUnavailable, match="refuses the token"):
+        compute.submit(job)
+
+
+def test_an_api_that_fails_is_no_end(plane: Plane, compute: ModalCompute, job: JobSpec) -> None:
+    handle = compute.submit(job)
+    plane.faults.fail("FunctionGetOutputs")
+    with pytest.raises(ComputeUnavailable, match="does not answer"):
+        compute.poll(handle)
+    plane.faults.clear()
+    plane.faults.hold = True
+    assert compute.poll(handle).state == JobState.PENDING
+
+
+@pytest.mark.parametrize("name", ["../x", "/etc/x", "a/../../x"])
+def test_a_manifest_cannot_name_files_elsewhere(plane: Plane, compute: ModalCompute, job: JobSpec, name: str) -> None:
+    handle = compute.submit(job)
+    folder = plane.volume("moe-lora-data") / run_folder(job.launch_key)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "manifest.json").write_text(json.dumps({name: {"sha256": "0", "size": 1}}))
+    with pytest.raises(ManifestError, match="no file of the job's"):
+        compute.outputs(handle)
+
+
+def test_references_become_folders_and_nothing_else_does() -> None:
+    spec = {"a": {"volume": "data", "path": "x"}, "b": [{"volume": "base", "path": "y"}], "volume": "z", "path": "w"}
+    assert resolve(spec, Path("/vol")) == {"a": "/vol/data/x", "b": ["/vol/base/y"], "volume": "z", "path": "w"}
+    assert not is_reference({"volume": {"volume": "data", "path": "x"}, "path": "p"})
+
+
+def test_the_web_process_never_imports_modal(tmp_path: Path) -> None:
+    code = (
+        "import sys; from workers.compute.modal import ModalCompute; "
+        f"c = ModalCompute({str(tmp_path)!r}); print(repr(c.logs('x/fc-1')), 'modal' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["''", "False"]

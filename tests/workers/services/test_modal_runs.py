@@ -1,0 +1,135 @@
+"""Runs on Modal with something going wrong: no second job does the work of one attempt, and every run ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from tests.modal_plane.plane import Plane
+from workers.compute import get_compute
+from workers.models import Attempt, Run
+from workers.services import advance_all, cancel, launch
+from workers.states import Status
+
+Drive = Callable[..., Run]
+
+
+@pytest.fixture(autouse=True)
+def impatient(settings: Any, plane: Plane, modal_app: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Poll often, wait little."""
+    modal = {**settings.COMPUTE["modal"], "POLL": timedelta(seconds=0.3)}
+    settings.COMPUTE = {**settings.COMPUTE, "modal": modal}
+    settings.COMPUTE_DEFAULT = "modal"
+    monkeypatch.setattr("workers.services.advancing.BACKOFF", (timedelta(seconds=0.2), timedelta(seconds=1)))
+    yield
+    get_compute.cache_clear()
+
+
+def call_of(run: Run) -> str:
+    return run.attempts.latest("number").handle.partition("/")[2]
+
+
+def begun(plane: Plane, run: Run) -> bool:
+    """Whether a container works on the run's job."""
+    if run.status != Status.RUNNING or not call_of(run):
+        return False
+    key = run.attempts.latest("number").launch_key
+    return (plane.volume("moe-lora-data") / "runs" / key / "claim.json").exists()
+
+
+def test_an_answer_lost_after_the_spawn_costs_no_second_job(
+    plane: Plane, generate: dict[str, object], drive: Drive
+) -> None:
+    plane.faults.lose("FunctionMap")
+    before = len(plane.calls.calls)
+    run = drive(launch("generate_dataset", generate, name="modal_a"), seconds=300)
+    assert run.status == Status.SUCCEEDED, run.error
+    assert len(plane.calls.calls) == before + 2
+    assert run.attempts.count() == 1
+    calls = list(plane.calls.calls)[before:]
+    logs = [container.log.read_text() for container in plane.machines.started[-2:]]
+    assert sum("taken by another call" in log for log in logs) == 1, (calls, logs)
+
+
+def test_a_worker_killed_between_spawn_and_save_leaves_a_call_that_is_adopted(
+    plane: Plane, generate: dict[str, object], drive: Drive
+) -> None:
+    run = launch("generate_dataset", generate, name="modal_b")
+    plane.faults.hold = True
+    advance_all()
+    run.refresh_from_db()
+    attempt = run.attempts.get()
+    first = call_of(run)
+    # As if the worker had died before it wrote anything down, on the volume or in the database.
+    Attempt.objects.filter(pk=attempt.pk).update(handle="")
+    Run.objects.filter(pk=run.pk).update(status=Status.LAUNCHING, lease_until=None)
+    (plane.volume("moe-lora-data") / "runs" / attempt.launch_key / "spawned.json").unlink()
+    advance_all()
+    run.refresh_from_db()
+    assert call_of(run) != first
+    plane.faults.hold = False
+    run = drive(run, seconds=300)
+    assert run.status == Status.SUCCEEDED, run.error
+    assert run.attempts.count() == 1
+    assert call_of(run) == first  # it came first, and the other left
+
+
+def test_an_api_that_fails_for_a_while_is_waited_for(plane: Plane, generate: dict[str, object], drive: Drive) -> None:
+    plane.faults.fail("FunctionMap", 8)
+    plane.faults.fail("FunctionGetOutputs", 8)
+    run = launch("generate_dataset", generate, name="modal_c")
+    run = drive(run, until=lambda run: bool(run.trouble), seconds=300)
+    assert "Modal does not answer" in run.trouble
+    Run.objects.filter(pk=run.pk).update(lease_until=None)
+    run = drive(run, seconds=300)
+    assert (run.status, run.error, run.trouble) == (Status.SUCCEEDED, "", "")
+    assert run.attempts.count() == 1
+
+
+def test_a_preempted_job_goes_on_under_its_call(plane: Plane, generate: dict[str, object], drive: Drive) -> None:
+    run = drive(launch("generate_dataset", generate, name="modal_d"), until=lambda run: begun(plane, run), seconds=300)
+    call = call_of(run)
+    plane.preempt(call)
+    run = drive(run, seconds=300)
+    assert run.status == Status.SUCCEEDED, run.error
+    assert call_of(run) == call
+    assert plane.call(call).starts == 2
+    assert run.attempts.count() == 1
+
+
+def test_a_job_whose_container_crashes_gets_another_attempt(
+    plane: Plane, generate: dict[str, object], drive: Drive
+) -> None:
+    run = drive(launch("generate_dataset", generate, name="modal_e"), until=lambda run: begun(plane, run), seconds=300)
+    plane.crash(call_of(run))
+    run = drive(run, seconds=300)
+    assert run.status == Status.SUCCEEDED, run.error
+    lost, last = run.attempts.order_by("number")
+    assert (lost.outcome, last.outcome) == ("lost", "succeeded")
+    assert "container on Modal was lost" in lost.error
+
+
+def test_a_run_is_cancelled_and_one_past_its_deadline_given_up(
+    plane: Plane, generate: dict[str, object], drive: Drive, settings: Any
+) -> None:
+    plane.faults.hold = True
+    run = drive(launch("generate_dataset", generate, name="modal_f"), until=lambda run: run.status == Status.RUNNING)
+    cancel(run)
+    assert drive(run).status == Status.CANCELLED
+    settings.COMPUTE["modal"]["DEADLINE"] = timedelta(seconds=1)
+    run = drive(launch("generate_dataset", generate, name="modal_g"))
+    assert run.status == Status.FAILED
+    assert run.error == "It did not end within 1 s."
+    assert plane.call(call_of(run)).output is not None  # and the call was cancelled
+
+
+def test_an_app_that_is_not_deployed_fails_the_run_with_what_to_do(
+    plane: Plane, generate: dict[str, object], drive: Drive, settings: Any
+) -> None:
+    settings.COMPUTE["modal"]["OPTIONS"] = {**settings.COMPUTE["modal"]["OPTIONS"], "app": "nobody"}
+    run = drive(launch("generate_dataset", generate, name="modal_h"))
+    assert run.status == Status.FAILED
+    assert "modal deploy -m workers.modal_app" in run.error

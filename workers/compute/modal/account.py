@@ -1,0 +1,75 @@
+"""The modal client: the account's app and volumes, and what their errors mean here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import aiohttp
+import modal
+from modal.exception import AuthError, Error, NotFoundError, PermissionDeniedError
+
+from datasets_app.errors import InputError
+from workers.compute.types import ComputeUnavailable
+from workers.remote.code import code_digest
+from workers.remote.names import Names
+
+MAX_JSON_BYTES = 64 * 2**20
+DEPLOY = "run `modal deploy -m workers.modal_app`"
+
+
+@contextmanager
+def speaking() -> Iterator[None]:
+    """What goes wrong between here and Modal becomes a ComputeUnavailable that says what to do, if anything can be."""
+    try:
+        yield
+    except AuthError as error:
+        raise ComputeUnavailable(f"Modal refuses the token: {_line(error)} Set one with `modal token set`.") from error
+    except PermissionDeniedError as error:
+        raise ComputeUnavailable(f"The Modal token may not do this: {_line(error)}") from error
+    except (Error, OSError, aiohttp.ClientError) as error:
+        raise ComputeUnavailable(f"Modal does not answer: {_line(error)}") from error
+
+
+def _line(error: BaseException) -> str:
+    text = " ".join(str(error).split())[:300] or type(error).__name__
+    return text if text.endswith((".", "!", "?")) else f"{text}."
+
+
+class Volume:
+    """A volume of the account, read and written from outside."""
+
+    def __init__(self, name: str, environment: str | None) -> None:
+        self.volume = modal.Volume.from_name(name, environment_name=environment)
+
+    def read(self, path: str) -> bytes | None:
+        """A small file whole, None if it is not there."""
+        data = b""
+        try:
+            for block in self.volume.read_file(path):
+                data += block
+                if len(data) > MAX_JSON_BYTES:
+                    raise InputError(f"{path} on the volume is larger than {MAX_JSON_BYTES >> 20} MiB.")
+        except (FileNotFoundError, NotFoundError):
+            return None
+        return data
+
+    def read_json(self, path: str) -> dict[str, Any]:
+        """A JSON object, {} if there is none."""
+        try:
+            found = json.loads(self.read(path) or b"{}")
+        except ValueError:
+            return {}
+        return found if isinstance(found, dict) else {}
+
+
+def check_deployed(names: Names, environment: str | None) -> None:
+    """InputError unless the app is deployed, with the code of this installation."""
+    try:
+        tags = modal.App.lookup(names.app, environment_name=environment).get_tags()
+    except NotFoundError:
+        raise InputError(f"The app {names.app!r} is not deployed on Modal: {DEPLOY}.") from None
+    if tags.get("code") != code_digest():
+        raise InputError(f"The app {names.app!r} on Modal runs other code than this installation: {DEPLOY}.")

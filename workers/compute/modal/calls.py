@@ -1,0 +1,120 @@
+"""Spawning, asking after and cancelling calls.
+
+A call is asked after by its status alone. `FunctionCall.get` would unpickle what a container sends, and even with
+CBOR payloads the exception of a container that did not start; here nothing that a worker sent is deserialised.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass
+from enum import Enum
+
+import modal
+from modal._serialization import serialize
+from modal._utils.async_utils import synchronize_api
+from modal.client import _Client
+from modal.exception import Error, NotFoundError
+from modal_proto import api_pb2
+
+Status = api_pb2.GenericResult
+
+
+class Outcome(Enum):
+    """How a call stands."""
+
+    PENDING = "pending"
+    DONE = "done"
+    RAISED = "raised"
+    TIMED_OUT = "timed out"
+    CANCELLED = "cancelled"
+    UNSTARTED = "unstarted"
+    CRASHED = "crashed"
+    EXPIRED = "expired"
+
+
+OUTCOMES = {
+    Status.GENERIC_STATUS_SUCCESS: Outcome.DONE,
+    Status.GENERIC_STATUS_FAILURE: Outcome.RAISED,
+    Status.GENERIC_STATUS_TIMEOUT: Outcome.TIMED_OUT,
+    Status.GENERIC_STATUS_TERMINATED: Outcome.CANCELLED,
+    Status.GENERIC_STATUS_INIT_FAILURE: Outcome.UNSTARTED,
+}
+"""Of Modal's statuses; the others are ways to lose a container."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The outcome, and the words of the exception, if there are any."""
+
+    outcome: Outcome
+    words: str = ""
+
+
+async def _get_outputs(client: _Client, call: str) -> api_pb2.FunctionGetOutputsResponse:
+    request = api_pb2.FunctionGetOutputsRequest(
+        function_call_id=call, timeout=0, last_entry_id="0-0", requested_at=time.time(), start_idx=0, end_idx=0
+    )
+    return await client._stub.FunctionGetOutputs(request)
+
+
+async def _get_raw(client: _Client, dictionary: str, key: str) -> bytes:
+    response = await client._stub.DictGet(api_pb2.DictGetRequest(dict_id=dictionary, key=serialize(key)))
+    return response.value if response.found else b""
+
+
+get_outputs = synchronize_api(_get_outputs)
+get_raw = synchronize_api(_get_raw)
+CALL = re.compile(r"fc-[A-Za-z0-9]{1,64}")
+
+
+def is_call(text: object) -> bool:
+    """Whether it looks like the id of a call."""
+    return isinstance(text, str) and CALL.fullmatch(text) is not None
+
+
+def spawn(app: str, function: str, environment: str | None, version: int | None, launch: str) -> str:
+    """Call the deployed function with the launch; the call's id."""
+    found = modal.Function.from_name(app, function, environment_name=environment, version=version)
+    return str(found.spawn(launch).object_id)
+
+
+def ask(call: str) -> Answer:
+    """How the call stands."""
+    try:
+        response = get_outputs(modal.Client.from_env(), call)
+    except NotFoundError:
+        return Answer(Outcome.EXPIRED)
+    if not response.outputs:
+        return Answer(Outcome.PENDING if response.num_unfinished_inputs else Outcome.EXPIRED)
+    result = response.outputs[0].result
+    return Answer(OUTCOMES.get(result.status, Outcome.CRASHED), " ".join(result.exception.split())[:2000])
+
+
+def owner(claims: str, environment: str | None, key: str) -> str:
+    """The call that has taken the launch, '' if none has. The value is a pickled id, and is read as text."""
+    dictionary = modal.Dict.from_name(claims, environment_name=environment)
+    try:
+        dictionary.hydrate()
+    except NotFoundError:
+        return ""
+    value = get_raw(modal.Client.from_env(), dictionary.object_id, key)
+    found = CALL.search(value.decode("latin-1"))
+    return found[0] if found else ""
+
+
+def cancel(call: str) -> None:
+    """End the call and its container, if there is such a call."""
+    try:
+        modal.FunctionCall.from_id(call).cancel(terminate_containers=True)
+    except NotFoundError:
+        return
+
+
+def log_tail(call: str, lines: int) -> str:
+    """The last lines that the call's containers wrote, '' if they cannot be had now."""
+    try:
+        return "".join(entry.message for entry in modal.FunctionCall.from_id(call).logs.tail(lines))
+    except (Error, OSError):
+        return ""
