@@ -23,7 +23,8 @@ def words(run: Run) -> str:
         return ""
     progress = run.progress
     metrics = [f"{name} {value:.3g}" for name, value in progress.get("metrics", {}).items()]
-    return " · ".join([f"{progress['step']} {progress['done']}/{progress['total']}", *metrics])
+    restarts = [f"restarted {progress['restarts']}×"] if progress.get("restarts") else []
+    return " · ".join([f"{progress['step']} {progress['done']}/{progress['total']}", *metrics, *restarts])
 
 
 def bar(run: Run, url: str) -> SafeString:

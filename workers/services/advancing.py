@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 from datetime import timedelta
+from typing import Any
 
 from django.conf import settings
 from django.db import transaction
@@ -18,6 +19,7 @@ from workers.compute.types import ComputeUnavailable, JobSpec, JobState, JobStat
 from workers.kinds import get_kind
 from workers.models import Attempt, Run
 from workers.recipes.manifest import ManifestError
+from workers.services.money import cost
 from workers.services.moves import move, renew
 from workers.states import ACTIVE, ON_COMPUTE, UNSUCCESSFUL, Status
 
@@ -141,6 +143,7 @@ def _follow(run: Run) -> None:
             _wait(run, attempt)
         case JobState.SUCCEEDED:
             if move(run, Status.FINALIZING, lease=LEASE, summary=job.summary):
+                Attempt.objects.filter(pk=attempt.pk).update(cost=cost(run.kind, run.backend, job.seconds))
                 _finalize(run)
         case JobState.FAILED:
             _end(run, attempt, Status.FAILED, job)
@@ -170,7 +173,7 @@ def _overdue(run: Run, attempt: Attempt) -> str:
 def _end(run: Run, attempt: Attempt, status: Status, job: JobStatus) -> None:
     with transaction.atomic():
         if move(run, status, error=job.error):
-            _close(attempt, job.state, job.error)
+            _close(attempt, job)
 
 
 def _lost(run: Run, attempt: Attempt, job: JobStatus) -> None:
@@ -181,11 +184,14 @@ def _lost(run: Run, attempt: Attempt, job: JobStatus) -> None:
     else:
         with transaction.atomic():
             if move(run, Status.QUEUED):
-                _close(attempt, job.state, job.error)
+                _close(attempt, job)
 
 
-def _close(attempt: Attempt, outcome: str, error: str = "") -> None:
-    Attempt.objects.filter(pk=attempt.pk).update(outcome=outcome, error=error, ended_at=timezone.now())
+def _close(attempt: Attempt, job: JobStatus) -> None:
+    fields: dict[str, Any] = {"outcome": job.state, "error": job.error, "ended_at": timezone.now()}
+    if job.seconds:
+        fields["cost"] = cost(attempt.run.kind, attempt.run.backend, job.seconds)
+    Attempt.objects.filter(pk=attempt.pk).update(**fields)
 
 
 def _finalize(run: Run) -> None:
@@ -198,4 +204,4 @@ def _finalize(run: Run) -> None:
         return
     with transaction.atomic():
         if move(run, Status.SUCCEEDED, error="", **fields):
-            _close(attempt, JobState.SUCCEEDED)
+            _close(attempt, JobStatus(JobState.SUCCEEDED))
