@@ -292,6 +292,11 @@ COMPUTE: dict[str, Any] = {
         "SLOTS": env.int("SWITCHYARD_MODAL_SLOTS"),
         "POLL": timedelta(seconds=5),
         "DEADLINE": timedelta(hours=env.float("SWITCHYARD_MODAL_DEADLINE_HOURS")),
+        # Dollars a second by kind of job, as modal.com/pricing had them: 8 cores and 32 GiB, or an H100.
+        "PRICES": {"generate_dataset": 0.00018, "preprocess": 0.00018, "train": 0.0011, "evaluate": 0.0011},
+        "ASSUMED_SECONDS": {"generate_dataset": 600, "preprocess": 1200, "train": 7200, "evaluate": 1800},
+        "MAX_PER_RUN": env.float("SWITCHYARD_MODAL_MAX_PER_RUN"),  # dollars; 0 is no cap
+        "MAX_PER_DAY": env.float("SWITCHYARD_MODAL_MAX_PER_DAY"),
     },
 }
 COMPUTE_DEFAULT = env.str("SWITCHYARD_COMPUTE")

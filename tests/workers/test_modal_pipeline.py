@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -20,8 +21,9 @@ Drive = Callable[..., Run]
 def through(backend: str, experts: list[str], drive: Drive, settings: Any) -> Pipeline:
     """Generate, preprocess, train and evaluate on the backend."""
     settings.COMPUTE_DEFAULT = backend
-    hardly = {"max_steps": 4, "eval_every": 2, "rank": 4}
-    pipeline = launch_router_pipeline(f"on-{backend}", adapters=experts, samples_per_class=20, seed=3, train=hardly)
+    hardly = {"max_steps": 2, "eval_every": 1, "rank": 4, "batch_size": 4, "micro_batch_size": 4}
+    name = f"on-{backend}-{uuid.uuid4().hex[:8]}"
+    pipeline = launch_router_pipeline(name, adapters=experts[:2], samples_per_class=20, seed=3, train=hardly)
     for run in pipeline.steps:
         drive(run, seconds=600)
     assert [run.error for run in pipeline.steps] == [""] * 4

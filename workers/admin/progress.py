@@ -35,6 +35,8 @@ def words(run: Run) -> str:
     if progress.get("seconds_left"):
         parts.append(f"{duration(progress['seconds_left'])} left")
     parts += [f"{name} {value:.3g}" for name, value in progress.get("metrics", {}).items()]
+    if progress.get("restarts"):
+        parts.append(f"restarted {progress['restarts']}×")
     return " · ".join([*parts, run.trouble] if run.trouble else parts)
 
 

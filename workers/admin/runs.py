@@ -38,7 +38,7 @@ class AttemptInline(TabularInline):  # type: ignore[misc]
     """The launches of a run."""
 
     model = Attempt
-    fields = ["number", "outcome", "error", "created_at", "ended_at"]
+    fields = ["number", "outcome", "error", "cost", "created_at", "ended_at"]
     readonly_fields = fields
     extra = 0
     can_delete = False

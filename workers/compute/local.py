@@ -96,6 +96,9 @@ class LocalCompute:
         verify_manifest(folder / "out", folder)
         return folder / "out"
 
+    def problems(self) -> list[str]:
+        return []
+
     @staticmethod
     def _is_alive(folder: Path) -> bool:
         """Whether some process holds the claim's lock."""

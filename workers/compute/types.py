@@ -50,7 +50,8 @@ class JobSpec:
 class JobStatus:
     """A job's state, its latest progress and, at the end, the recipe's summary or the error.
 
-    `handle`, if set, is the job's handle from now on: another call had taken the launch before.
+    `handle`, if set, is the job's handle from now on: another call had taken the launch before. `seconds` is, at the
+    end, for how long a machine was held.
     """
 
     state: JobState
@@ -58,12 +59,14 @@ class JobStatus:
     summary: dict[str, Any] = field(default_factory=dict)
     error: str = ""
     handle: str = ""
+    seconds: float = 0.0
 
 
 class Compute(Protocol):
     """Where jobs run. Handles are opaque strings that outlive this process.
 
-    Any method but `logs` may raise ComputeUnavailable; then nothing is known and the same is to be asked later.
+    Any method but `logs` and `problems` may raise ComputeUnavailable: nothing is known then, and the same is to be
+    asked later.
     """
 
     def submit(self, job: JobSpec) -> str:
@@ -83,3 +86,6 @@ class Compute(Protocol):
 
     def outputs(self, handle: str) -> Path:
         """A local folder with the outputs of a job that succeeded, checked against its manifest."""
+
+    def problems(self) -> list[str]:
+        """What keeps jobs from running, a sentence each that says what to do; empty if nothing does."""

@@ -26,6 +26,7 @@ class Attempt(models.Model):
     silences = models.PositiveIntegerField(default=0, help_text="How often in a row the backend did not answer.")
     outcome = models.CharField(max_length=16, blank=True, help_text="How it ended: empty while it goes on.")
     error = models.TextField(blank=True)
+    cost = models.DecimalField(max_digits=10, decimal_places=4, default=0, help_text="Dollars.")
     created_at = models.DateTimeField(auto_now_add=True)
     ended_at = models.DateTimeField(null=True, blank=True)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from pathlib import Path
 
 PACKAGES = ("adapters", "datasets_app", "inference", "workers")
 
 
+@functools.cache
 def code_digest() -> str:
     """16 hex digits over names and contents of all modules of the packages that a job may import."""
     root = Path(__file__).resolve().parents[2]

@@ -62,8 +62,7 @@ def run(launch: str, claims: modal.Dict, volume: modal.Volume) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / RESULT).exists():
         return
-    started = time.time()
-    claim = _claim(folder, call, started)
+    claim = _claim(folder, call)
     volume.commit()
     restarts = len(claim["starts"]) - 1
     if restarts:
@@ -72,18 +71,18 @@ def run(launch: str, claims: modal.Dict, volume: modal.Volume) -> None:
     result = execute(job["kind"], resolve(job["spec"], MOUNTS), vessel)
     if result["state"] == "succeeded":
         _point(data, vessel.out)
-    facts = {"call": call, "restarts": restarts, "seconds": round(time.time() - started, 1)}
+    facts = {"call": call, "restarts": restarts, "ended": round(time.time(), 3)}
     write_atomically(folder / RESULT, json.dumps(result | facts))
     volume.commit()
 
 
-def _claim(folder: Path, call: str, now: float) -> dict[str, Any]:
+def _claim(folder: Path, call: str) -> dict[str, Any]:
     """Write down who works here, and each time it began."""
     try:
         claim = json.loads((folder / CLAIM).read_bytes())
     except (OSError, ValueError):
         claim = {"call": call, "starts": []}
-    claim["starts"].append(round(now, 3))
+    claim["starts"].append(round(time.time(), 3))
     write_atomically(folder / CLAIM, json.dumps(claim))
     return dict(claim)
 

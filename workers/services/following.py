@@ -16,6 +16,7 @@ from workers.models import Attempt, Run
 from workers.recipes.manifest import ManifestError
 from workers.services.ending import close, end, lose, quietly_cancel
 from workers.services.limits import Ending, ending, has_waited, limit
+from workers.services.money import cost
 from workers.services.moves import LEASE, move, note, renew
 from workers.states import Status
 
@@ -56,9 +57,10 @@ def _ask(run: Run, attempt: Attempt, wanted: Ending | None) -> JobStatus:
     if wanted is not None:
         compute.cancel(attempt.handle)
     job = compute.poll(attempt.handle)
-    if job.handle or attempt.silences:
+    if job.handle or job.seconds or attempt.silences:
         attempt.handle, attempt.silences = job.handle or attempt.handle, 0
-        attempt.save(update_fields=["handle", "silences"])
+        attempt.cost = cost(run.kind, run.backend, job.seconds)
+        attempt.save(update_fields=["handle", "silences", "cost"])
     if seen := _seen(run, job):
         note(run, **seen)
     return job

@@ -18,6 +18,7 @@ from workers.compute import get_compute
 from workers.kinds import KINDS, get_kind
 from workers.models import Pipeline, Run
 from workers.services.hints import hint
+from workers.services.money import check_affordable
 from workers.services.moves import move, note
 from workers.states import UNSUCCESSFUL, Status
 
@@ -46,11 +47,15 @@ def launch(
     `time_limit` is in seconds from its first launch.
 
     A name whose run is under way or has succeeded with the same parameters returns that run; with others it is an
-    InputError, as is every parameter that cannot work. A run's name is also its dataset's, for generate_dataset.
+    InputError, as is every parameter that cannot work, and a cost over a cap. A run's name is also its dataset's, for
+    generate_dataset.
     """
     validated = validate(kind, params, check_now=step == 0)
     backend = backend or settings.COMPUTE_DEFAULT
     get_compute(backend)
+    existing = Run.objects.exclude(status__in=UNSUCCESSFUL).filter(name=name) if name else Run.objects.none()
+    if not existing.exists():
+        check_affordable(kind, backend)
     name = check_name(name, "run name") if name else new_name(kind)
     try:
         with transaction.atomic():

@@ -90,6 +90,12 @@ def test_progress_is_polled(root: Client) -> None:
     assert shown == {str(run.pk): expected}
 
 
+def test_a_restart_after_a_preemption_is_shown(root: Client) -> None:
+    """Beside the count."""
+    run = make_run(status=Status.RUNNING, progress={"step": "train", "done": 1, "total": 4, "restarts": 2})
+    assert root.get(f"{RUNS}progress/?ids={run.pk}").json()[str(run.pk)]["words"] == "train 1/4 · restarted 2×"
+
+
 @pytest.mark.parametrize("ids", ["", "x", "1,", "-1", "٣", "9" * 30, ",".join(["1"] * 201)])
 def test_progress_of_nonsense_is_refused(root: Client, ids: str) -> None:
     """400."""

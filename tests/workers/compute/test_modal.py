@@ -15,9 +15,13 @@ from modal_proto import api_pb2 as pb
 
 from datasets_app.errors import InputError
 from tests.modal_plane.plane import Plane
+from workers.checks import check_compute
 from workers.compute.modal import ModalCompute
+from workers.compute.modal.account import Volume
+from workers.compute.modal.staging import upload
 from workers.compute.types import ComputeUnavailable, JobSpec, JobState
 from workers.recipes.manifest import ManifestError
+from workers.remote.names import Names
 from workers.remote.places import is_reference, resolve, run_folder
 
 Result = pb.GenericResult
@@ -135,6 +139,19 @@ def test_an_account_that_is_not_set_up_is_named(
         compute.submit(job)
 
 
+def test_the_check_says_in_a_line_each_what_is_missing(
+    plane: Plane, compute: ModalCompute, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.checks.get_compute", lambda name: compute)
+    assert check_compute() == []
+    compute.names = Names(app="nobody", sources="nothing")
+    missing = [error.msg for error in check_compute()]
+    assert "'nobody' is not deployed" in missing[0]
+    assert "no volume 'nothing'" in missing[1]
+    plane.faults.bad_token = True
+    assert "refuses the token" in check_compute()[0].msg
+
+
 def test_an_api_that_fails_is_no_end(plane: Plane, compute: ModalCompute, job: JobSpec) -> None:
     handle = compute.submit(job)
     plane.faults.fail("FunctionGetOutputs")
@@ -153,6 +170,24 @@ def test_a_manifest_cannot_name_files_elsewhere(plane: Plane, compute: ModalComp
     (folder / "manifest.json").write_text(json.dumps({name: {"sha256": "0", "size": 1}}))
     with pytest.raises(ManifestError, match="no file of the job's"):
         compute.outputs(handle)
+
+
+def test_an_upload_that_was_cut_short_goes_on_where_it_was(plane: Plane, compute: ModalCompute, tmp_path: Path) -> None:
+    folder, volume = tmp_path / "input", Volume("moe-lora-data", None)
+    folder.mkdir()
+    for name in ("a", "b"):
+        (folder / name).write_text(f"{name} {uuid.uuid4()}")
+    place = upload(folder, volume)
+    (kept,) = [path for path in plane.volume("moe-lora-data").glob("content/*") if path.read_text() == place]
+    kept.unlink()  # the pointer is written last: as if it had not come to that
+    plane.volume("moe-lora-data").joinpath(place, "b").unlink()
+    written = plane.volume("moe-lora-data").joinpath(place, "a").stat().st_mtime_ns
+    assert upload(folder, volume) == place
+    assert plane.volume("moe-lora-data").joinpath(place, "b").read_text() == (folder / "b").read_text()
+    assert plane.volume("moe-lora-data").joinpath(place, "a").stat().st_mtime_ns == written
+    before = plane.faults.calls["VolumePutFiles2"]
+    assert upload(folder, volume) == place
+    assert plane.faults.calls["VolumePutFiles2"] == before
 
 
 def test_references_become_folders_and_nothing_else_does() -> None:

@@ -73,3 +73,18 @@ def check_deployed(names: Names, environment: str | None) -> None:
         raise InputError(f"The app {names.app!r} is not deployed on Modal: {DEPLOY}.") from None
     if tags.get("code") != code_digest():
         raise InputError(f"The app {names.app!r} on Modal runs other code than this installation: {DEPLOY}.")
+
+
+def problems(names: Names, environment: str | None) -> list[str]:
+    """What is missing in the account, a sentence each."""
+    found = []
+    try:
+        check_deployed(names, environment)
+    except InputError as error:
+        found.append(str(error))
+    for name in names.volumes.values():
+        try:
+            modal.Volume.from_name(name, environment_name=environment).hydrate()
+        except NotFoundError:
+            found.append(f"There is no volume {name!r} on Modal: {DEPLOY}, which creates it.")
+    return found

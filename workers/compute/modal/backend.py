@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,11 +37,11 @@ class ModalCompute:
         from workers.compute.modal import account, calls, staging
 
         with account.speaking():
-            account.check_deployed(self.names, self.environment)
             data = self._volume("data")
             known = calls.owner(self.names.claims, self.environment, job.launch_key)
             if known := known or self._recorded(data, job.launch_key, CLAIM, JOB):
                 return f"{job.launch_key}/{known}"
+            account.check_deployed(self.names, self.environment)
             volumes = {role: self._volume(role) for role in ("data", "base")}
             launch = {**job.as_dict(), "spec": staging.stage(job.kind, job.spec, volumes)}
             call = calls.spawn(self.names.app, f"{job.kind}_job", self.environment, self.version, json.dumps(launch))
@@ -71,7 +72,9 @@ class ModalCompute:
             if answer.outcome is calls.Outcome.PENDING:
                 return JobStatus(JobState.RUNNING, progress)
             result = data.read_json(f"{folder}/{RESULT}")
-        return _ended(result, progress) if result else _without_result(answer, progress)
+            starts = data.read_json(f"{folder}/{CLAIM}").get("starts") or [time.time()]
+        ended = _ended(result, progress) if result else _without_result(answer, progress)
+        return replace(ended, seconds=max(0.0, float(result.get("ended") or time.time()) - float(starts[0])))
 
     def cancel(self, handle: str) -> None:
         from workers.compute.modal import account, calls
@@ -94,6 +97,15 @@ class ModalCompute:
         key = handle.partition("/")[0]
         with account.speaking():
             return fetching.fetch(self._volume("data"), run_folder(key), self.root / key)
+
+    def problems(self) -> list[str]:
+        from workers.compute.modal import account
+
+        try:
+            with account.speaking():
+                return account.problems(self.names, self.environment)
+        except ComputeUnavailable as error:
+            return [str(error)]
 
     def _volume(self, role: str) -> Volume:
         from workers.compute.modal.account import Volume
