@@ -14,11 +14,12 @@ from typing import Any
 
 import pytest
 from django.db import IntegrityError
+from django.db.models import F
 from django.utils import timezone
 
 from tests.cast import make_run
 from tests.workers.services.test_advancing import has_claimed, pid_of
-from workers.compute.types import JobSpec, JobState, JobStatus
+from workers.compute.types import ComputeUnavailable, JobSpec, JobState, JobStatus
 from workers.models import Attempt, Run
 from workers.services import advance_all, cancel, launch, retry
 from workers.services.moves import move, note
@@ -33,6 +34,8 @@ class Troubled:
     """A backend whose every call fails but those that `works` names."""
 
     works: set[str] = set()
+    asked: list[str] = []
+    error: type[Exception] = ConnectionError
 
     def submit(self, job: JobSpec) -> str:
         return self._answer("submit", job.launch_key)
@@ -44,8 +47,9 @@ class Troubled:
         self._answer("cancel", None)
 
     def _answer(self, call: str, value: Any) -> Any:
+        self.asked.append(call)
         if call not in self.works:
-            raise ConnectionError("The backend does not answer.")
+            raise self.error("The backend does not answer.")
         return value
 
 
@@ -56,7 +60,7 @@ def troubled(settings: Any) -> Iterator[type[Troubled]]:
     from workers.compute import get_compute
 
     get_compute.cache_clear()
-    Troubled.works = set()
+    Troubled.works, Troubled.asked = set(), []
     yield Troubled
     get_compute.cache_clear()
 
@@ -261,3 +265,94 @@ def test_a_broker_that_does_not_answer_holds_nobody_up(tmp_path: Path, broker: s
     seconds = [float(line) for line in done.stdout.split()]
     assert len(seconds) == 3, done.stderr
     assert max(seconds) < 3
+
+
+@pytest.fixture
+def silent(troubled: type[Troubled], settings: Any, monkeypatch: pytest.MonkeyPatch) -> type[Troubled]:
+    """A backend that says that it cannot be asked now, save the calls that `works` names."""
+    monkeypatch.setattr(Troubled, "error", ComputeUnavailable)
+    settings.COMPUTE["local"] |= {"SLOTS": 9, "POLL": timedelta(seconds=5)}
+    return troubled
+
+
+def until_asked_again(run: Run) -> float:
+    """Seconds that the run is left alone."""
+    run.refresh_from_db()
+    assert run.lease_until is not None
+    return (run.lease_until - timezone.now()).total_seconds()
+
+
+def test_a_silent_backend_is_asked_ever_more_rarely_until_it_answers(silent: type[Troubled]) -> None:
+    run = queued()
+    waits = []
+    for _ in range(8):
+        advance_all()
+        waits.append(until_asked_again(run))
+        Run.objects.update(lease_until=None)
+    assert waits == pytest.approx([5, 10, 20, 40, 80, 160, 300, 300], abs=2)
+    assert (run.status, run.trouble) == (Status.LAUNCHING, "The backend does not answer.")
+    silent.works = {"submit", "poll"}
+    advance_all()
+    advance_all()
+    run.refresh_from_db()
+    assert (run.status, run.trouble, run.attempts.get().silences) == (Status.RUNNING, "", 0)
+    assert until_asked_again(run) == pytest.approx(5, abs=2)
+
+
+def test_a_silent_backend_is_asked_once_a_round(silent: type[Troubled]) -> None:
+    for name in ("a", "b", "c"):
+        queued(name)
+    advance_all()
+    assert silent.asked == ["submit"]
+
+
+def test_a_job_whose_backend_is_silent_is_not_taken_for_one_that_hangs(silent: type[Troubled]) -> None:
+    silent.works = {"submit"}
+    run = queued()
+    advance_all()
+    advance_all()
+    for _ in range(3):
+        Run.objects.update(lease_until=None, heartbeat_at=F("heartbeat_at") - timedelta(minutes=20))
+        advance_all()
+    run.refresh_from_db()
+    assert (run.status, run.attempts.count()) == (Status.RUNNING, 1)
+    assert "cancel" not in silent.asked
+
+
+def test_a_job_that_waits_for_a_machine_is_not_taken_for_one_that_hangs(
+    silent: type[Troubled], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Troubled, "poll", lambda self, handle: JobStatus(JobState.PENDING))
+    silent.works = {"submit"}
+    run = queued()
+    advance_all()
+    for _ in range(3):
+        Run.objects.update(lease_until=None, heartbeat_at=timezone.now() - timedelta(minutes=20))
+        advance_all()
+        run.refresh_from_db()
+        assert run.heartbeat_at is not None
+        assert timezone.now() - run.heartbeat_at < timedelta(minutes=1)
+    assert run.status == Status.RUNNING
+
+
+def test_a_wish_to_cancel_does_not_wait_for_the_next_look(silent: type[Troubled]) -> None:
+    silent.works = {"submit"}
+    run = queued()
+    advance_all()
+    advance_all()
+    assert until_asked_again(run) > 0
+    cancel(run)
+    run.refresh_from_db()
+    assert run.lease_until is None
+
+
+def test_a_run_without_a_time_limit_has_that_of_its_backend(silent: type[Troubled], settings: Any) -> None:
+    settings.COMPUTE["local"] |= {"DEADLINE": timedelta(hours=1)}
+    silent.works = {"submit", "poll", "cancel"}
+    run = queued()
+    advance_all()
+    Run.objects.update(started_at=timezone.now() - timedelta(hours=2))
+    advance_all()
+    run.refresh_from_db()
+    assert (run.status, run.error) == (Status.FAILED, "It did not end within 3600 s.")
+    assert "cancel" in silent.asked
