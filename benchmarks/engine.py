@@ -50,7 +50,8 @@ class Bench:
         self.base = make_base(size, folder / "base")
         self.store = Store(folder / "store")
         self.times: dict[str, list[float]] = defaultdict(list)
-        self.bytes = {}
+        self.stages: list[dict[str, float]] = []  # of the stacked requests alone
+        self.bytes: dict[str, object] = {}
         names = [f"expert-{number}" for number in range(max(POPULATIONS))]
         self.experts = [self._adapter(name) for name in tqdm(names, desc="adapters")]
         self.routers = {count: self._adapter(f"router-{count}", tuple(names[:count])) for count in POPULATIONS}
@@ -98,7 +99,7 @@ class Bench:
 
         ways: list[tuple[str, Callable[[], object]]] = [
             ("expert_only", lambda: self.engine.generate_many(expert, [request])),
-            ("plain", lambda: self.engine.infer(request)),
+            ("plain", lambda: self.stages.append(self.engine.infer(request).timings)),
             ("two_calls", two_calls),
         ]
         if len(self.times["fresh_base"]) < FRESH_ROUNDS:
@@ -164,6 +165,10 @@ class Bench:
             "adapters_16_over_3": ratio("adapters_16", "adapters_3"),
             "load_ms": statistics.median(times["load_ms"]),
             "deploy_ms": statistics.median(times["deploy_ms"]),
+            "shares_alone": {
+                stage: statistics.median(told[stage] / told["total"] for told in self.stages)
+                for stage in ("preprocess", "queue", "vision", "route", "prefill", "decode")
+            },
             "bytes": self.bytes | {"peak": peak_bytes()},
             "ms": {name: spread(values) for name, values in times.items()},
         }

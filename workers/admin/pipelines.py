@@ -61,7 +61,10 @@ class PipelineForm(forms.ModelForm):  # type: ignore[type-arg]
         help_text="When the new router goes live.",
     )
     expert = forms.CharField(
-        required=False, max_length=64, widget=UnfoldAdminTextInputWidget, help_text="To add an expert: its name."
+        required=False,
+        max_length=64,
+        widget=UnfoldAdminTextInputWidget,
+        help_text="Its name: the label that the router answers.",
     )
     source = forms.CharField(
         required=False,
@@ -104,12 +107,12 @@ class PipelineForm(forms.ModelForm):  # type: ignore[type-arg]
         min_value=0,
         required=False,
         widget=UnfoldAdminIntegerFieldWidget,
-        help_text="To evaluate again: samples of each class to draw anew.",
+        help_text="Of each class, newly drawn from the sources.",
     )
     rollback = forms.BooleanField(
         required=False,
         widget=UnfoldBooleanSwitchWidget,
-        help_text="To evaluate again: after a significant fall, the stack before goes live again.",
+        help_text="After a significant fall, the stack before goes live again.",
     )
 
     class Meta:
@@ -154,7 +157,12 @@ class PipelineAdmin(LaunchPermissions, ServiceAdmin):
     search_fields = ["name", "verdict"]
     date_hierarchy = "created_at"
     actions = ["cancel_pipelines", "retry_pipelines"]
-    launch_fields = list(PipelineForm.base_fields)
+    launch_fieldsets = [
+        (None, {"fields": ["kind", "name", "live"]}),
+        ("The expert to add", {"fields": ["expert", "source", "files"]}),
+        ("The router", {"fields": ["adapters", "negatives", "router", "samples_per_class", "seed", "train"]}),
+        ("To evaluate again", {"fields": ["fresh_samples", "rollback"]}),
+    ]
     record_fields = [
         "name",
         "kind",
@@ -182,14 +190,13 @@ class PipelineAdmin(LaunchPermissions, ServiceAdmin):
         """A pipeline is a record."""
         return False
 
-    def get_fields(self, request: HttpRequest, obj: Pipeline | None = None) -> list[str]:
+    def get_fieldsets(self, request: HttpRequest, obj: Pipeline | None = None) -> Any:
         """The wish, or the record."""
-        names = sorted(self.launch_fields, key=lambda name: name not in ("kind", "name"))
-        return self.record_fields if obj else names
+        return [(None, {"fields": self.record_fields})] if obj else self.launch_fieldsets
 
     def get_readonly_fields(self, request: HttpRequest, obj: Pipeline | None = None) -> list[str]:
         """Everything, once it is launched."""
-        return self.get_fields(request, obj) if obj else []
+        return self.record_fields if obj else []
 
     def get_form(self, request: HttpRequest, obj: Pipeline | None = None, **kwargs: Any) -> Any:
         """A name is made up where none is given."""
@@ -213,7 +220,7 @@ class PipelineAdmin(LaunchPermissions, ServiceAdmin):
         """What has succeeded is kept."""
         self.apply(request, queryset, retry_pipeline)
 
-    @display(description="live")
+    @display(description="put live")
     def promoted_link(self, obj: Pipeline) -> str:
         """The stack that it put live."""
         return link(obj.promoted)

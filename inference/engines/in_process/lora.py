@@ -36,6 +36,7 @@ class Rows:
         self._distinct = torch.tensor(distinct, device=device)
         self._foreign = self.slots[:, None] != self._distinct
         self._wide: dict[nn.Module, tuple[torch.Tensor, torch.Tensor]] = {}
+        self._masks: dict[int, torch.Tensor] = {}
 
     def wide(self, module: SlotLinear) -> tuple[torch.Tensor, torch.Tensor]:
         """The adapters that occur, side by side: A (adapters * rank, in) and B (out, adapters * rank)."""
@@ -46,7 +47,9 @@ class Rows:
 
     def foreign(self, rank: int) -> torch.Tensor:
         """(rows, 1, adapters * rank): True at the columns of `wide` that belong to another row's adapter."""
-        return self._foreign.repeat_interleave(rank, dim=1)[:, None]
+        if rank not in self._masks:
+            self._masks[rank] = self._foreign.repeat_interleave(rank, dim=1)[:, None]
+        return self._masks[rank]
 
 
 class Assignment:

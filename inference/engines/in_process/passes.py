@@ -22,17 +22,17 @@ def name_log_likelihoods(model: Any, batch: Batch, tries: Sequence[NameTrie]) ->
     """
     count, length = batch.ids.shape
     device, longest = batch.ids.device, max(len(trie.ids) for trie in tries)
-    distinct = {id(trie): _Tail(trie, longest) for trie in tries}
+    distinct = {id(trie): _Tail(trie, longest, device) for trie in tries}
     tails = [distinct[id(trie)] for trie in tries]
-    ids = torch.cat([batch.ids, torch.stack([tail.ids for tail in tails]).to(device)], dim=1)
-    behind = batch.next_position + torch.stack([tail.depths for tail in tails]).to(device)
+    ids = torch.cat([batch.ids, torch.stack([tail.ids for tail in tails])], dim=1)
+    behind = batch.next_position + torch.stack([tail.depths for tail in tails])
     positions = torch.cat([batch.positions, behind.expand(3, -1, -1)], dim=2)
 
     allowed = torch.zeros(count, length + longest, length + longest, dtype=torch.bool, device=device)
     causal = torch.ones(length, length, dtype=torch.bool, device=device).tril()
     allowed[:, :length, :length] = causal & batch.present[:, None, :]
     allowed[:, length:, :length] = batch.present[:, None, :]
-    allowed[:, length:, length:] = torch.stack([tail.visible for tail in tails]).to(device)
+    allowed[:, length:, length:] = torch.stack([tail.visible for tail in tails])
     allowed.diagonal(dim1=1, dim2=2).fill_(True)  # Padding sees itself: a row that sees nothing becomes NaN.
     mask = torch.zeros(allowed.shape, dtype=model.dtype, device=device)
     mask.masked_fill_(~allowed, torch.finfo(model.dtype).min)
@@ -51,22 +51,21 @@ def name_log_likelihoods(model: Any, batch: Batch, tries: Sequence[NameTrie]) ->
 class _Tail:
     """A trie as tensors, padded to `length` tokens that nobody sees and that see themselves."""
 
-    def __init__(self, trie: NameTrie, length: int) -> None:
+    def __init__(self, trie: NameTrie, length: int, device: torch.device) -> None:
         own = len(trie.ids)
-        self.ids, self.depths = torch.zeros(2, length, dtype=torch.long)
-        self.ids[:own], self.depths[:own] = torch.tensor(trie.ids), torch.tensor(trie.depths)
-        self.visible = torch.zeros(length, length, dtype=torch.bool)
-        self.visible[:own, :own] = torch.tensor(trie.visible())
+        self.ids, self.depths = torch.zeros(2, length, dtype=torch.long, device=device)
+        self.ids[:own], self.depths[:own] = torch.tensor([trie.ids, trie.depths], device=device)
+        self.visible = torch.zeros(length, length, dtype=torch.bool, device=device)
+        self.visible[:own, :own] = torch.tensor(trie.visible(), device=device)
         steps = [(row, token, name) for name, path in enumerate(trie.paths) for row, token in path]
-        self._rows, self._tokens, self._names = torch.tensor(steps).unbind(1)
+        self._rows, self._tokens, self._names = torch.tensor(steps, device=device).unbind(1)
         self._count = len(trie.paths)
 
     def likelihoods(self, logits: torch.Tensor) -> torch.Tensor:
         """From the logits behind the prompt and behind each token of the tail, (1 + length, words)."""
-        rows, tokens, names = (part.to(logits.device) for part in (self._rows, self._tokens, self._names))
         logits = logits.float()
-        scores = logits[rows, tokens] - logits.logsumexp(dim=-1)[rows]
-        return scores.new_zeros(self._count).index_add_(0, names, scores)
+        scores = logits[self._rows, self._tokens] - logits.logsumexp(dim=-1)[self._rows]
+        return scores.new_zeros(self._count).index_add_(0, self._names, scores)
 
 
 @dataclass

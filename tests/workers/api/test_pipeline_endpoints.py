@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.cast import EXPERTS, make_client, make_experts
+from tests.cast import EXPERTS, make_champion, make_client, make_experts, make_routing_dataset, make_run
 from workers.models import Pipeline
 from workers.states import Status
 
@@ -59,3 +60,67 @@ def test_a_wrong_wish_is_400(body: Any) -> None:
 def test_readers_launch_nothing() -> None:
     """403."""
     assert make_client().post(URL, {"adapters": EXPERTS}, format="json").status_code == 403
+
+
+def test_an_expert_is_added_by_one_request(samples: dict[str, Path]) -> None:
+    """`kind` says what is to be done."""
+    make_champion()
+    client = make_client(staff=True)
+    body = {
+        "kind": "add_expert",
+        "name": "provider-select",
+        "source": str(samples["provider-select"]),
+        "pipeline": "add",
+        "live": "never",
+        "samples_per_class": 9,
+    }
+    response = client.post(URL, body, format="json")
+    assert response.status_code == 201, response.content
+    pipeline = response.json()
+    assert (pipeline["name"], pipeline["kind"], pipeline["live"]) == ("add", "add_expert", "never")
+    assert pipeline["runs"][2]["params"]["adapters"] == [*EXPERTS, "provider-select"]
+    assert pipeline["runs"][-1]["params"]["serving"] is True
+    assert pipeline["verdict"] == ""
+    again = client.post(f"{URL}{pipeline['id']}/retry/")
+    assert again.status_code == 400
+    assert "cancel it first, or wait" in again.json()["error"]["message"]
+    client.post(f"{URL}{pipeline['id']}/cancel/")
+    assert {run["status"] for run in client.post(f"{URL}{pipeline['id']}/retry/").json()["runs"]} == {Status.QUEUED}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"kind": "bake"},
+        {"kind": ["router"]},
+        {"kind": "add_expert"},
+        {"kind": "add_expert", "name": "x", "source": "/nowhere"},
+        {"kind": "add_expert", "name": "x", "source": "/nowhere", "live": "always"},
+        {"kind": "add_expert", "name": "x", "source": "/nowhere", "adapters": ["calendar"]},
+        {"kind": "expert", "adapter": "nobody"},
+        {"kind": "retrain_router", "seed": "1"},
+        {"kind": "reevaluate", "fresh_samples": -1},
+        {"kind": "reevaluate"},
+        [],
+        "add_expert",
+    ],
+)
+def test_a_wrong_wish_of_any_kind_is_400(body: Any) -> None:
+    """And records nothing."""
+    make_experts()
+    response = make_client(staff=True).post(URL, body, format="json")
+    assert response.status_code == 400, response.content
+    assert not Pipeline.objects.exists()
+
+
+def test_a_failed_run_is_tried_again() -> None:
+    """Only by staff, and only if it has failed."""
+    make_routing_dataset()
+    run = make_run("a", Status.FAILED, params={"dataset": "routing_20260101_120000"})
+    url = f"/api/v1/runs/{run.pk}/retry/"
+    assert make_client().post(url).status_code == 403
+    client = make_client(staff=True)
+    response = client.post(url)
+    assert response.status_code == 201, response.content
+    assert (response.json()["name"], response.json()["status"]) == ("a", "queued")
+    assert client.post(f"/api/v1/runs/{response.json()['id']}/retry/").status_code == 400
