@@ -1,21 +1,15 @@
-"""One installation of its own for the whole test session: data folder, secrets, broker socket."""
+"""What all tests share."""
 
 from __future__ import annotations
 
-import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-
-DATA = Path(tempfile.mkdtemp(prefix="switchyard-test-"))
-os.environ["SWITCHYARD_DATA"] = str(DATA)  # before anything imports the settings
-os.environ.setdefault("SWITCHYARD_LOG_LEVEL", "WARNING")
-os.environ.setdefault("OMP_NUM_THREADS", "2")
 
 import pytest
 
 from datasets_app.samples.source import write_source
+from tests.installation import DATA
 
 SAMPLES = {"calendar": 80, "claim-window": 80, "provider-select": 80, "other": 80}
 
