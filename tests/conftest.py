@@ -1,25 +1,18 @@
-"""One installation of its own for the whole test session: data folder, secrets, broker socket."""
+"""What all tests share."""
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-DATA = Path(tempfile.mkdtemp(prefix="switchyard-test-"))
-os.environ["SWITCHYARD_DATA"] = str(DATA)  # before anything imports the settings
-os.environ.setdefault("SWITCHYARD_LOG_LEVEL", "WARNING")
-os.environ.setdefault("OMP_NUM_THREADS", "2")
-os.environ["MODAL_CONFIG_PATH"] = str(DATA / "no-modal.toml")  # nobody's account
-
 import pytest
 
 from datasets_app.samples.source import write_source
+from tests.installation import DATA
 
 if TYPE_CHECKING:
     from tests.modal_plane.plane import Plane

@@ -71,14 +71,14 @@ class LocalCompute:
             return JobStatus(JobState.LOST, error=f"The job did not start within {START_SECONDS:.0f} s.")
         return JobStatus(JobState.PENDING)
 
-    def cancel(self, handle: str) -> None:
+    def cancel(self, handle: str, *, at_once: bool = False) -> None:
         folder = self.root / handle
         marker = folder / "cancel"
         if not folder.exists():
             return
         if not marker.exists():
             marker.touch()  # a job that has not claimed yet sees it and leaves
-        hard = time.time() - marker.stat().st_mtime > KILL_SECONDS
+        hard = at_once or time.time() - marker.stat().st_mtime > KILL_SECONDS
         pid = _read(folder / "claim").get("pid")
         if pid and self._is_alive(folder):
             with contextlib.suppress(ProcessLookupError):

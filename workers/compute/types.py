@@ -78,8 +78,8 @@ class Compute(Protocol):
     def poll(self, handle: str) -> JobStatus:
         """How the job stands."""
 
-    def cancel(self, handle: str) -> None:
-        """Ask the job to end, harder each time; `poll` says when it has."""
+    def cancel(self, handle: str, *, at_once: bool = False) -> None:
+        """Ask the job to end, harder each time, or make it end `at_once`; `poll` says when it has."""
 
     def logs(self, handle: str, lines: int = 200) -> str:
         """The last lines that the job wrote."""

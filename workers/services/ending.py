@@ -40,6 +40,6 @@ def close(attempt: Attempt, outcome: str, words: str = "") -> None:
 def quietly_cancel(run: Run, attempt: Attempt) -> None:
     """Tell the backend that nobody waits for the job any more, whether it listens or not."""
     try:
-        get_compute(run.backend).cancel(attempt.handle or attempt.launch_key)
+        get_compute(run.backend).cancel(attempt.handle or attempt.launch_key, at_once=True)
     except Exception as error:
         log.warning("The job of %s could not be cancelled: %s", run.name, error)

@@ -76,7 +76,7 @@ class ModalCompute:
         ended = _ended(result, progress) if result else _without_result(answer, progress)
         return replace(ended, seconds=max(0.0, float(result.get("ended") or time.time()) - float(starts[0])))
 
-    def cancel(self, handle: str) -> None:
+    def cancel(self, handle: str, *, at_once: bool = False) -> None:
         from workers.compute.modal import account, calls
 
         call = handle.partition("/")[2]

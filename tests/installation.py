@@ -1,0 +1,16 @@
+"""One installation of its own for the whole test session: data folder, secrets, broker socket.
+
+A plugin (`-p tests.installation`), because pytest-django imports the settings before any conftest.py.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+DATA = Path(tempfile.mkdtemp(prefix="switchyard-test-"))
+os.environ["SWITCHYARD_DATA"] = str(DATA)
+os.environ.setdefault("SWITCHYARD_LOG_LEVEL", "WARNING")
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ["MODAL_CONFIG_PATH"] = str(DATA / "no-modal.toml")  # nobody's account
