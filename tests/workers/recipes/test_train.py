@@ -52,7 +52,7 @@ def uninterrupted(prepared_folder: Path, tmp_path_factory: pytest.TempPathFactor
 
 def test_a_router_learns_to_route(trained_router: RecordingJob) -> None:
     best = AdapterCard.read(trained_router.out / "final").lineage["best"]
-    assert best["macro_f1"] >= 0.8  # of 24 samples, after two thirds of the default steps
+    assert best["macro_f1"] >= 0.9
     losses = [metrics["loss"] for *_, metrics in trained_router.reports if "loss" in metrics]
     assert losses[-1] < losses[0] / 3
 
