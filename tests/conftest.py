@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,7 +11,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from datasets_app.samples.source import write_source
-from tests.installation import DATA
 
 if TYPE_CHECKING:
     from tests.modal_plane.plane import Plane
@@ -20,11 +18,9 @@ if TYPE_CHECKING:
 SAMPLES = {"calendar": 80, "claim-window": 80, "provider-select": 80, "other": 80}
 
 
-@pytest.fixture(scope="session", autouse=True)
-def data_root() -> Iterator[Path]:
-    """The session's data folder, removed at the end."""
-    yield DATA
-    shutil.rmtree(DATA, ignore_errors=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files marked as long go first."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
 
 @pytest.fixture(scope="session")

@@ -24,6 +24,8 @@ import pytest
 from controlplane.processes import free_port, supervisor
 from datasets_app.samples.source import write_source
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).resolve().parents[1]
 EXPERTS = ("calendar", "claim-window", "provider-select")
 DATASET = "routing_20260101_120000"

@@ -15,6 +15,8 @@ from tests.modal_plane.plane import Plane
 from workers.models import Pipeline, Run
 from workers.services import launch_router_pipeline
 
+pytestmark = pytest.mark.long
+
 Drive = Callable[..., Run]
 
 

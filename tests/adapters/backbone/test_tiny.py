@@ -18,6 +18,8 @@ from adapters.backbone.tiny.questions import TOPICS, corpus
 from datasets_app.samples.kinds import KINDS as SAMPLES
 from datasets_app.samples.screen import Screen
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).resolve().parents[3]
 
 

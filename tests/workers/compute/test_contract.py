@@ -17,6 +17,8 @@ from workers.compute.modal import ModalCompute
 from workers.compute.types import Compute, JobSpec, JobState, JobStatus
 from workers.recipes.manifest import ManifestError
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(params=["local", "modal"])
 def compute(request: pytest.FixtureRequest, tmp_path: Path) -> Compute:

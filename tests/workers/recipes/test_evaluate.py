@@ -22,6 +22,8 @@ from workers.recipes.evaluation.outcomes import Examiner, Outcome
 from workers.recipes.evaluation.page import write_page
 from workers.recipes.evaluation.samples import Questions, Sample, read_questions
 
+pytestmark = pytest.mark.long
+
 LABELS = ("cal", "pro", "none")
 CALL = '<tool_call>\n{"name": "click", "arguments": {"day": 3}}\n</tool_call>'
 OTHER = CALL.replace("3", "4")

@@ -33,6 +33,8 @@ from workers.recipes.training.samples import IGNORED, Samples
 from workers.recipes.training.trainer import Reporter
 from workers.recipes.training.validation import expert_validation
 
+pytestmark = pytest.mark.long
+
 SHORT: dict[str, Any] = {
     "max_steps": 9, "eval_every": 3, "batch_size": 4, "val_samples": 8, "threads": 1, "rank": 4, "patience": 99,
 }  # fmt: skip

@@ -21,7 +21,7 @@ from workers.states import Status
 Drive = Callable[..., Run]
 HARDLY = {"max_steps": 4, "eval_every": 4}
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.long]
 
 
 @pytest.fixture

@@ -14,6 +14,8 @@ from workers.models import Attempt, Run
 from workers.services import advance_all, cancel, launch
 from workers.states import Status
 
+pytestmark = pytest.mark.long
+
 Drive = Callable[..., Run]
 
 
