@@ -5,6 +5,9 @@ that a busy machine slows all of it alike: only the ratios mean something. With 
 CPU time that counts, which other processes hardly disturb, else the time that passes. Prints medians and quartiles,
 writes `benchmarks/results/engine.json`. Ratios called `over` are of times, smaller is better, save `eight.*`: those are
 of throughputs, larger is better.
+
+`bounds` are what a processor allows that vision and prompts fill already (the tiny base's don't), from the stages of
+single requests: alone, stacking costs at least one more pass over the prompt; eight at once save at most the decoding.
 """
 
 from __future__ import annotations
@@ -29,6 +32,7 @@ from tqdm import tqdm
 
 from adapters.store import Store
 from benchmarks.models import SIZES, Size, make_adapter, make_base
+from benchmarks.peft_mixed import PeftMixed
 from datasets_app.samples.kinds import KINDS
 from datasets_app.samples.screen import Screen
 from inference.engines.images import decode
@@ -37,7 +41,6 @@ from inference.engines.types import AdapterRef, Request, StackSpec
 
 RESULT = Path(__file__).parent / "results" / "engine.json"
 POPULATIONS = (3, 16, 64)
-TOKENS = 24
 NAME_TOKENS = 6  # of a router's answer where it is generated
 FRESH_ROUNDS = 2  # loading a base is slow
 
@@ -45,8 +48,9 @@ FRESH_ROUNDS = 2  # loading a base is slow
 class Bench:
     """An engine with 64 experts, and the ways to ask it."""
 
-    def __init__(self, size: Size, folder: Path) -> None:
+    def __init__(self, size: Size, folder: Path, tokens: int) -> None:
         self.size = size
+        self.tokens = tokens
         self.base = make_base(size, folder / "base")
         self.store = Store(folder / "store")
         self.times: dict[str, list[float]] = defaultdict(list)
@@ -59,6 +63,8 @@ class Bench:
         limits = Limits(queue=64, deadline_s=3600, batch=16, stacks=200, adapters=100)
         self.engine = InProcessEngine.load(self.base, self.store.path, limits)
         self.stacks: dict[tuple[int, int], StackSpec] = {}
+        side_by_side = [*self.experts[:3], self.talking_router]
+        self.peft = PeftMixed(self.base, {ref.name: self.store.path(ref.digest) for ref in side_by_side})
 
     def _adapter(self, name: str, labels: tuple[str, ...] = ()) -> AdapterRef:
         with tempfile.TemporaryDirectory() as folder:
@@ -87,7 +93,7 @@ class Bench:
     def request(self, seed: int, expert: int, population: int = 3) -> Request:
         """A drawn screen for that expert."""
         digest = self.stacks[population, expert].digest
-        return Request(digest, screenshot(seed, self.size.pixels), "Do what is asked.", TOKENS)
+        return Request(digest, screenshot(seed, self.size.pixels), "Do what is asked.", self.tokens)
 
     def alone(self, seed: int) -> None:
         """One request at a time: the expert only, stacked, and the two usual ways to stack."""
@@ -115,7 +121,7 @@ class Bench:
         from adapters.card import AdapterCard
 
         processor, image = load_processor(self.base), decode(request.image)
-        for adapter, tokens in ((self.talking_router, NAME_TOKENS), (expert, TOKENS)):
+        for adapter, tokens in ((self.talking_router, NAME_TOKENS), (expert, self.tokens)):
             folder = self.store.path(adapter.digest)
             model = PeftModel.from_pretrained(load_model(self.base), folder).eval()
             generate_batch(model, processor, AdapterCard.read(folder), [image], [request.prompt], tokens)
@@ -129,8 +135,15 @@ class Bench:
         for population in POPULATIONS:
             ways.append((f"adapters_{population}", lambda p=population: self._at_once(seed, 8, p, p)))
         ways.append(("eight_sequential", lambda: [self.engine.infer(self.request(seed + i, i % 3)) for i in range(8)]))
+        ways.append(("eight_peft", lambda: self._at_once_with_peft(seed, 8)))
         for name, way in rotated(ways, seed):
             self.times[name].append(timed(way))
+
+    def _at_once_with_peft(self, seed: int, count: int) -> None:
+        """The router's answers generated as one batch, then the experts' as one mixed batch."""
+        requests = [self.request(seed + i, i % 3) for i in range(count)]
+        self.peft.generate(requests, [self.talking_router.name] * count, NAME_TOKENS)
+        self.peft.generate(requests, [self.experts[i % 3].name for i in range(count)], self.tokens)
 
     def _at_once(self, seed: int, count: int, population: int, adapters: int) -> None:
         requests = [self.request(seed + i, (seed * count + i) % adapters, population) for i in range(count)]
@@ -150,7 +163,7 @@ class Bench:
             "size": asdict(self.size) | {"parameters": sum(p.numel() for p in self.engine._runner.model.parameters())},
             "clock": clock_name(),
             "rounds": rounds,
-            "tokens": TOKENS,
+            "tokens": self.tokens,
             "alone": {
                 "plain_over_expert_only": ratio("plain", "expert_only"),
                 "alora_over_expert_only": None,
@@ -160,7 +173,9 @@ class Bench:
             "eight": {
                 "mixed_over_one_adapter": ratio("8_one_adapter", "8_mixed"),
                 "over_sequential": ratio("eight_sequential", "8_mixed"),
+                "over_peft": ratio("eight_peft", "8_mixed"),
             },
+            "bounds": self._bounds(),
             "adapters_64_over_3": ratio("adapters_64", "adapters_3"),
             "adapters_16_over_3": ratio("adapters_16", "adapters_3"),
             "load_ms": statistics.median(times["load_ms"]),
@@ -171,6 +186,21 @@ class Bench:
             },
             "bytes": self.bytes | {"peak": peak_bytes()},
             "ms": {name: spread(values) for name, values in times.items()},
+        }
+
+    def _bounds(self) -> dict[str, float]:
+        """See the module's docstring."""
+
+        def cost(told: dict[str, float], *stages: str) -> float:
+            return sum(told[stage] for stage in stages)
+
+        return {
+            "plain_over_expert_only": statistics.median(
+                1 + told["route"] / cost(told, "vision", "prefill", "decode") for told in self.stages
+            ),
+            "eight_over_sequential": statistics.median(
+                told["total"] / cost(told, "vision", "route", "prefill") for told in self.stages
+            ),
         }
 
 
@@ -219,13 +249,14 @@ def clock_name() -> str:
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    default = "8b" if torch.cuda.is_available() else "mid"
+    default, default_tokens = ("8b", 64) if torch.cuda.is_available() else ("mid", 24)
     parser.add_argument("--size", choices=sorted(SIZES), default=default)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--tokens", type=int, default=default_tokens, help="of an answer")
     parser.add_argument("--concurrent", type=int, nargs="+", default=[1, 4, 8, 16], help="8 is always among them")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(SIZES[options.size], Path(folder))
+        bench = Bench(SIZES[options.size], Path(folder), options.tokens)
         try:
             bench.deploy()
             bench.engine.infer(bench.request(0, 0))  # warm
