@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -111,27 +112,39 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installat
         processes.wait(90)
 
 
+def files_for(name: str, installation: Installation) -> Path:
+    """The trained expert's files as another version: of the same weights, by another card."""
+    code = "from adapters.models import Adapter; from adapters.services import store; "
+    trained = installation.shell(
+        code + "print(json.dumps(str(store().path(Adapter.objects.get(name='calendar').current.digest))))"
+    )
+    folder = Path(shutil.copytree(trained, installation.data / f"files-{name}"))
+    card = folder / "switchyard.json"
+    card.chmod(0o644)
+    card.write_text(json.dumps(json.loads(card.read_bytes()) | {"lineage": {"copied_for": name}}))
+    return folder
+
+
 @pytest.fixture(scope="module")
 def live(installation: Installation) -> Installation:
     """Experts and router trained, the router evaluated and live; the worker was killed on the way."""
     manage = installation.manage
     manage("draw_samples", *EXPERTS, "--count", "150", "--seed", "1")
-    for name in EXPERTS:
-        registered = f"register_adapter({name!r}, source=get_source({name!r}))"
-        installation.shell(
-            "from adapters.services import register_adapter; from datasets_app.selectors import get_source; "
-            f"{registered}; print(1)"
-        )
-        manage("preprocess", "--dataset-name", name)
-        manage("train", "--dataset-name", name, "--adapter", name, "--run-name", f"{name}-1", *HARDLY, "--detach")
+    installation.shell(
+        "from adapters.services import register_adapter; from datasets_app.selectors import get_source; "
+        "register_adapter('calendar', source=get_source('calendar')); print(1)"
+    )
+    manage("preprocess", "--dataset-name", "calendar")
+    manage("train", "--dataset-name", "calendar", "--adapter", "calendar", "--run-name", "calendar-1", *HARDLY)
+    for name in EXPERTS[1:]:
+        manage("save_lora", name, str(files_for(name, installation)), "--source", name)
     manage("generate_dataset", "--adapters", *EXPERTS, "--samples-per-class", "100", "--name", DATASET)
     manage("preprocess", "--dataset-name", DATASET)
     manage("train", "--dataset-name", DATASET, "--run-name", "router-1", "--detach")
     wait_for(lambda: installation.status("router-1") == "running")
     installation.kill_workers()
     installation.start_worker()
-    for run in (*(f"{name}-1" for name in EXPERTS), "router-1"):
-        wait_for(lambda run=run: installation.status(run) == "succeeded")  # type: ignore[misc]
+    wait_for(lambda: installation.status("router-1") == "succeeded")
     manage("evaluate", "--run-name", "router-1", "--dataset-name", DATASET)
     manage("promote", "router-1")
     return installation
