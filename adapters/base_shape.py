@@ -24,9 +24,10 @@ LANGUAGE_MODULES = {
 
 @dataclass(frozen=True)
 class BaseShape:
-    """Number of language layers, and per linear module its input and output features."""
+    """Number of language layers and of tokens, and per linear module its input and output features."""
 
     layers: int
+    tokens: int
     features: dict[str, tuple[int, int]]
 
     @classmethod
@@ -46,6 +47,7 @@ class BaseShape:
         kv = (text.get("num_key_value_heads") or heads) * head
         return cls(
             layers=text["num_hidden_layers"],
+            tokens=text["vocab_size"],
             features={
                 "q_proj": (hidden, heads * head),
                 "k_proj": (hidden, kv),

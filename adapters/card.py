@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, ValidationError
 
 from datasets_app.errors import InputError
 
 CARD_FILE = "switchyard.json"
+_OF_THE_PREFIX = ("base", "system", "human", "min_pixels", "max_pixels", "invocation")
+
+
+def share_prefix(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
+    """Whether what the base reads for the one is what it reads for the other, by the JSON of their cards.
+
+    So it is for activated adapters that are shown the same words and pixels, and never for a plain one.
+    """
+    return bool(first.get("invocation")) and all(first.get(name) == second.get(name) for name in _OF_THE_PREFIX)
 
 
 class AdapterCard(BaseModel):
@@ -17,7 +27,9 @@ class AdapterCard(BaseModel):
 
     `system` is the system turn (None: none is sent); `human` the human turn, in which `{prompt}` stands for
     the user's words and `<image>` for the screenshot; `min_pixels` and `max_pixels` bound the screenshot
-    after resizing, in pixels; `labels` are the names that a router may answer, in label order.
+    after resizing, in pixels; `labels` are the names that a router may answer, in label order. `invocation` are
+    the token ids from which on an activated LoRA is at work: the base alone reads what comes before them. A plain
+    LoRA, which reads everything itself, has none.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -29,6 +41,7 @@ class AdapterCard(BaseModel):
     min_pixels: int = Field(gt=0)
     max_pixels: int = Field(gt=0)
     labels: tuple[str, ...] = ()
+    invocation: tuple[StrictInt, ...] = ()
     lineage: dict[str, Any] = Field(default_factory=dict)  # run, dataset hash, package versions
 
     @classmethod

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from adapters.card import share_prefix
 from adapters.models import Adapter, AdapterVersion, Alias, Evaluation, Promotion, Stack
 from adapters.stack_spec import AdapterRef, StackSpec
 from datasets_app.errors import InputError
@@ -32,6 +33,12 @@ def stack_spec(router: AdapterVersion, experts: Iterable[AdapterVersion]) -> Sta
 def spec_of(stack: Stack) -> StackSpec:
     """The recorded stack as an engine knows it."""
     return stack_spec(stack.router, stack.experts.select_related("adapter"))
+
+
+def sharing(stack: Stack) -> list[AdapterVersion]:
+    """The experts of the stack that go on from what the base has read for its router."""
+    experts = stack.experts.all()
+    return [expert for expert in experts if share_prefix(stack.router.card, expert.card)]
 
 
 def champion() -> Stack | None:

@@ -22,7 +22,14 @@ from typing import BinaryIO
 
 from adapters.base_shape import BaseShape
 from adapters.card import CARD_FILE, AdapterCard
-from adapters.validation import CONFIG_FILE, MAX_JSON_BYTES, WEIGHTS_FILE, adapter_root, validate_adapter
+from adapters.validation import (
+    CONFIG_FILE,
+    MAX_JSON_BYTES,
+    WEIGHTS_FILE,
+    adapter_root,
+    read_invocation,
+    validate_adapter,
+)
 from datasets_app.errors import InputError
 
 MAX_BYTES = {CONFIG_FILE: MAX_JSON_BYTES, CARD_FILE: MAX_JSON_BYTES, WEIGHTS_FILE: 8 * 2**30}
@@ -72,9 +79,9 @@ class Store:
     ) -> StoredAdapter:
         """Copy the adapter in `directory` (or its `final/`) into the store, and validate the copy.
 
-        `default_card` is added to files that bring none. Idempotent, and safe beside other adds of the same
-        content. Raises InputError if the adapter is broken (see `validate_adapter`, which takes `base` and
-        `expected_base`).
+        `default_card` is added to files that bring none, with the invocation that they name. Idempotent, and safe
+        beside other adds of the same content. Raises InputError if the adapter is broken (see `validate_adapter`,
+        which takes `base` and `expected_base`).
         """
         self._sweep()
         incoming = Path(tempfile.mkdtemp(prefix=_INCOMING, dir=self.root))
@@ -155,7 +162,9 @@ def _copy(source: Path, target: Path, default_card: AdapterCard | None) -> tuple
     for name in sorted(MAX_BYTES):
         if name == CARD_FILE and default_card is not None and not os.path.lexists(source / name):
             with tempfile.TemporaryDirectory() as written:
-                default_card.write(Path(written))
+                # The copy of the configuration is here already: the files come in the order of their names.
+                invocation = read_invocation(target / CONFIG_FILE)
+                default_card.model_copy(update={"invocation": invocation}).write(Path(written))
                 files.append(_hash(Path(written), name, target / name))
         else:
             files.append(_hash(source, name, target / name))

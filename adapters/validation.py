@@ -19,6 +19,7 @@ WEIGHTS_FILE = "adapter_model.safetensors"
 
 MAX_JSON_BYTES = 2**20
 MAX_RANK = 1024
+MAX_INVOCATION = 64
 MAX_PIXELS = 2**24  # of a screenshot after resizing: 4096 x 4096
 
 _KEY = re.compile(
@@ -29,7 +30,6 @@ _PLAIN_NAME = re.compile(r"[\w .:/\\@+~-]{0,500}")
 
 # Fields that change what the adapter computes in ways that are not supported, with their harmless values.
 _UNSUPPORTED: dict[str, tuple[object, ...]] = {
-    "alora_invocation_tokens": (None,),
     "alpha_pattern": (None, {}),
     "auto_map": (None,),
     "bias": (None, "none"),
@@ -50,7 +50,10 @@ _UNSUPPORTED: dict[str, tuple[object, ...]] = {
 
 @dataclass(frozen=True)
 class AdapterFacts:
-    """What validation learnt: `target_modules` are short names, alike in every language layer."""
+    """What validation learnt: `target_modules` are short names, alike in every language layer.
+
+    `invocation` are the token ids that an activated LoRA is invoked by.
+    """
 
     rank: int
     alpha: float
@@ -59,6 +62,7 @@ class AdapterFacts:
     layers: int
     tensors: int
     dtype: str
+    invocation: tuple[int, ...] = ()
 
 
 def adapter_root(directory: Path) -> Path:
@@ -82,9 +86,12 @@ def validate_adapter(directory: Path, base: BaseShape | None = None, expected_ba
         raise InputError(f"{WEIGHTS_FILE}: {reason}.")
     if not (root / CARD_FILE).is_file():
         raise InputError(f"{CARD_FILE} is missing: an adapter needs its card, which training writes.")
-    validate_card(AdapterCard.parse(read_small(root / CARD_FILE), CARD_FILE), expected_base)
+    card = AdapterCard.parse(read_small(root / CARD_FILE), CARD_FILE)
+    validate_card(card, expected_base)
     with (root / WEIGHTS_FILE).open("rb") as weights:
-        return validate_files(read_small(root / CONFIG_FILE), weights, (root / WEIGHTS_FILE).stat().st_size, base)
+        facts = validate_files(read_small(root / CONFIG_FILE), weights, (root / WEIGHTS_FILE).stat().st_size, base)
+    validate_invocation(card, facts)
+    return facts
 
 
 def read_small(path: Path) -> bytes:
@@ -113,10 +120,25 @@ def validate_card(card: AdapterCard, expected_base: str | None = None) -> None:
         raise InputError(f"{CARD_FILE}, field 'labels': each label must be given once and not be empty.")
 
 
+def read_invocation(config: Path) -> tuple[int, ...]:
+    """The token ids that invoke the activated adapter with this configuration; none for a plain one."""
+    return _check_invocation(load_json_object(read_small(config), CONFIG_FILE).get("alora_invocation_tokens"), None)
+
+
+def validate_invocation(card: AdapterCard, facts: AdapterFacts) -> None:
+    """InputError unless card and configuration invoke the adapter alike: run the other way it gives wrong answers."""
+    if card.invocation != facts.invocation:
+        raise InputError(
+            f"{CARD_FILE}, field 'invocation' is {list(card.invocation)}, unlike {CONFIG_FILE}, "
+            f"field 'alora_invocation_tokens': {list(facts.invocation) or None}."
+        )
+
+
 def validate_files(config: bytes, weights: BinaryIO, size: int, base: BaseShape | None = None) -> AdapterFacts:
     """Check the configuration's bytes against the opened weights of `size` bytes."""
     settings = load_json_object(config, CONFIG_FILE)
     rank, alpha, rslora = _check_config(settings)
+    invocation = _check_invocation(settings.get("alora_invocation_tokens"), base)
     tensors = read_header(weights, size)
     layers, modules = _check_tensors(tensors, rank, base)
     declared = settings.get("target_modules")
@@ -130,7 +152,7 @@ def validate_files(config: bytes, weights: BinaryIO, size: int, base: BaseShape 
         raise InputError(f"{WEIGHTS_FILE} has NaN or Inf in {name_some(broken)}.")
     if all(tensor.name in set(zero) for tensor in tensors if ".lora_B." in tensor.name):
         raise InputError(f"{WEIGHTS_FILE}: every lora_B is zero, so the adapter changes nothing: train it first.")
-    return AdapterFacts(rank, alpha, rslora, modules, layers, len(tensors), tensors[0].dtype)
+    return AdapterFacts(rank, alpha, rslora, modules, layers, len(tensors), tensors[0].dtype, invocation)
 
 
 def _check_config(settings: dict[str, Any]) -> tuple[int, float, bool]:
@@ -164,6 +186,19 @@ def _check_config(settings: dict[str, Any]) -> tuple[int, float, bool]:
         case _:
             raise wrong("target_modules", "must be a pattern or a list of module names")
     return rank, float(alpha), rslora
+
+
+def _check_invocation(tokens: Any, base: BaseShape | None) -> tuple[int, ...]:
+    if tokens is None:
+        return ()
+    known = base.tokens if base else 2**31
+    is_list = isinstance(tokens, list) and 0 < len(tokens) <= MAX_INVOCATION
+    if not is_list or not all(type(token) is int and 0 <= token < known for token in tokens):
+        raise InputError(
+            f"{CONFIG_FILE}, field 'alora_invocation_tokens': must be a list of 1 to {MAX_INVOCATION} token ids "
+            f"below {known}, or be left out."
+        )
+    return tuple(tokens)
 
 
 def _check_tensors(tensors: list[Tensor], rank: int, base: BaseShape | None) -> tuple[int, tuple[str, ...]]:

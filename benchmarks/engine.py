@@ -22,7 +22,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from random import Random
 
@@ -30,6 +30,7 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
+from adapters.backbone.loading import load_processor
 from adapters.store import Store
 from benchmarks.models import SIZES, Size, make_adapter, make_base
 from benchmarks.peft_mixed import PeftMixed
@@ -37,6 +38,7 @@ from datasets_app.samples.kinds import KINDS
 from datasets_app.samples.screen import Screen
 from inference.engines.images import decode
 from inference.engines.in_process import InProcessEngine, Limits, generate_batch
+from inference.engines.in_process.prompts import PromptBuilder
 from inference.engines.types import AdapterRef, Request, StackSpec
 
 RESULT = Path(__file__).parent / "results" / "engine.json"
@@ -60,15 +62,18 @@ class Bench:
         self.experts = [self._adapter(name) for name in tqdm(names, desc="adapters")]
         self.routers = {count: self._adapter(f"router-{count}", tuple(names[:count])) for count in POPULATIONS}
         self.talking_router = self._adapter("talking-router")
+        opening = PromptBuilder(load_processor(self.base)).opening
+        self.activated_expert = self._adapter("activated-expert", (), opening)
+        self.activated_router = self._adapter("activated-router", tuple(names[:3]), opening)
         limits = Limits(queue=64, deadline_s=3600, batch=16, stacks=200, adapters=100)
         self.engine = InProcessEngine.load(self.base, self.store.path, limits)
         self.stacks: dict[tuple[int, int], StackSpec] = {}
         side_by_side = [*self.experts[:3], self.talking_router]
         self.peft = PeftMixed(self.base, {ref.name: self.store.path(ref.digest) for ref in side_by_side})
 
-    def _adapter(self, name: str, labels: tuple[str, ...] = ()) -> AdapterRef:
+    def _adapter(self, name: str, labels: tuple[str, ...] = (), invocation: tuple[int, ...] = ()) -> AdapterRef:
         with tempfile.TemporaryDirectory() as folder:
-            make_adapter(self.size, self.base, Path(folder), name, labels)
+            make_adapter(self.size, self.base, Path(folder), name, labels, invocation)
             return AdapterRef(name, self.store.add(Path(folder)).digest)
 
     def stack(self, population: int, expert: int) -> StackSpec:
@@ -89,6 +94,9 @@ class Bench:
                     self.times["deploy_ms" if held else "load_ms"].append(took)
                 self.stacks[population, expert] = stack
             self.bytes[f"adapters_{population}"] = self.engine.status()["adapter_bytes"]
+        named = tuple(AdapterRef(f"expert-{number}", self.activated_expert.digest) for number in range(3))
+        self.activated = StackSpec(self.engine.base, self.activated_router, named)
+        self.engine.deploy(self.activated)
 
     def request(self, seed: int, expert: int, population: int = 3) -> Request:
         """A drawn screen for that expert."""
@@ -96,8 +104,9 @@ class Bench:
         return Request(digest, screenshot(seed, self.size.pixels), "Do what is asked.", self.tokens)
 
     def alone(self, seed: int) -> None:
-        """One request at a time: the expert only, stacked, and the two usual ways to stack."""
+        """One request at a time: the expert only and stacked, plain and activated, and the two usual ways to stack."""
         request, expert = self.request(seed, seed % 3), self.experts[seed % 3]
+        shared = replace(request, stack=self.activated.digest)
 
         def two_calls() -> None:
             self.engine.generate_many(self.talking_router, [Request("", request.image, request.prompt, NAME_TOKENS)])
@@ -106,6 +115,8 @@ class Bench:
         ways: list[tuple[str, Callable[[], object]]] = [
             ("expert_only", lambda: self.engine.generate_many(expert, [request])),
             ("plain", lambda: self.stages.append(self.engine.infer(request).timings)),
+            ("alora_expert_only", lambda: self.engine.generate_many(self.activated_expert, [request])),
+            ("alora", lambda: self.engine.infer(shared)),
             ("two_calls", two_calls),
         ]
         if len(self.times["fresh_base"]) < FRESH_ROUNDS:
@@ -166,7 +177,7 @@ class Bench:
             "tokens": self.tokens,
             "alone": {
                 "plain_over_expert_only": ratio("plain", "expert_only"),
-                "alora_over_expert_only": None,
+                "alora_over_expert_only": ratio("alora", "alora_expert_only"),
                 "two_calls_over_expert_only": ratio("two_calls", "expert_only"),
                 "fresh_base_over_expert_only": ratio("fresh_base", "expert_only"),
             },

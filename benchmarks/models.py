@@ -86,8 +86,10 @@ def make_base(size: Size, folder: Path) -> BaseSpec:
     return BaseSpec(str(folder), dtype=size.dtype)
 
 
-def make_adapter(size: Size, base: BaseSpec, folder: Path, name: str, labels: tuple[str, ...]) -> None:
-    """Write a random LoRA with its card into `folder`."""
+def make_adapter(
+    size: Size, base: BaseSpec, folder: Path, name: str, labels: tuple[str, ...], invocation: tuple[int, ...] = ()
+) -> None:
+    """Write a random LoRA with its card into `folder`, an activated one if it has an invocation."""
     shape = BaseShape.of(json.loads((Path(base.path) / "config.json").read_bytes())["text_config"])
     generator = torch.Generator().manual_seed(zlib.crc32(name.encode()))
     tensors = {}
@@ -107,6 +109,7 @@ def make_adapter(size: Size, base: BaseSpec, folder: Path, name: str, labels: tu
         "r": size.rank,
         "lora_alpha": 2 * size.rank,
         "target_modules": list(LANGUAGE_MODULES),
+        "alora_invocation_tokens": list(invocation) or None,
     }
     (folder / "adapter_config.json").write_text(json.dumps(config))
     AdapterCard(
@@ -115,4 +118,5 @@ def make_adapter(size: Size, base: BaseSpec, folder: Path, name: str, labels: tu
         min_pixels=min(32 * 32, size.pixels),
         max_pixels=size.pixels,
         labels=labels,
+        invocation=invocation,
     ).write(folder)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.contrib import admin
 
 from adapters.models import Alias, Promotion, Stack
+from adapters.selectors import sharing
 from datasets_app.admin.base import ReadOnlyAdmin, display, link, links, short
 
 ALIAS_COLOURS = {Alias.Name.CHAMPION.value: "success", Alias.Name.CHALLENGER.value: "warning"}
@@ -18,7 +19,7 @@ class StackAdmin(ReadOnlyAdmin):
     list_filter = ["aliases__name"]
     list_select_related = ["router__adapter"]
     search_fields = ["digest", "router__adapter__name"]
-    fields = ["digest", "router_link", "expert_links", "alias_labels", "evaluated", "created_at"]
+    fields = ["digest", "router_link", "expert_links", "sharing_links", "alias_labels", "evaluated", "created_at"]
     readonly_fields = fields
 
     @display(description="stack", ordering="digest")
@@ -35,6 +36,11 @@ class StackAdmin(ReadOnlyAdmin):
     def expert_links(self, obj: Stack) -> str:
         """The experts' versions."""
         return links(obj.experts.select_related("adapter"))
+
+    @display(description="continue the router's prefix")
+    def sharing_links(self, obj: Stack) -> str:
+        """The experts for which the base need not read screenshot and words again."""
+        return links(sharing(obj))
 
     @display(description="aliases", label=ALIAS_COLOURS)
     def alias_labels(self, obj: Stack) -> str | None:

@@ -8,6 +8,7 @@ from drf_spectacular.utils import extend_schema
 from rest_framework import generics, serializers
 
 from adapters.models import AdapterVersion, Stack
+from adapters.selectors import sharing
 
 
 class MemberSerializer(serializers.ModelSerializer[AdapterVersion]):
@@ -26,12 +27,17 @@ class StackSerializer(serializers.ModelSerializer[Stack]):
 
     router = MemberSerializer(read_only=True)
     experts = MemberSerializer(many=True, read_only=True)
+    sharing = serializers.SerializerMethodField(help_text="Experts that continue the router's prefix, by name.")
     aliases = serializers.SlugRelatedField[Any]("name", many=True, read_only=True)
 
     class Meta:
         model = Stack
-        fields = ["digest", "router", "experts", "aliases", "created_at"]
+        fields = ["digest", "router", "experts", "sharing", "aliases", "created_at"]
         read_only_fields = fields
+
+    def get_sharing(self, stack: Stack) -> list[str]:
+        """Activated ones that are shown the same words and pixels as the activated router."""
+        return [expert.adapter.name for expert in sharing(stack)]
 
 
 @extend_schema(tags=["adapters"], summary="List stacks")

@@ -32,6 +32,7 @@ SHAPE = BaseShape.of(
         "num_key_value_heads": 1,
         "head_dim": 4,
         "num_hidden_layers": 2,
+        "vocab_size": 100,
     }
 )
 CARD = AdapterCard(kind="expert", base=BASE, min_pixels=1024, max_pixels=4096)
@@ -213,6 +214,10 @@ def test_half_precision_is_scanned_too(adapter: Callable[..., Path], dtype: Any)
         (config(modules_to_save=["lm_head"]), "modules_to_save"),
         (config(bias="all"), "bias"),
         (config(rank_pattern={"q_proj": 4}), "rank_pattern"),
+        *[
+            (config(alora_invocation_tokens=tokens), "alora_invocation_tokens")
+            for tokens in ([], [-1], [100], [True], [1.0], ["1"], [[1]], [1] * 65, 1, "1", {}, False, [10**400])
+        ],
         ('{"r": 2, "r": 2}', "duplicate key: r"),
         ("[]", "JSON object"),
         ("{", "not valid JSON"),
@@ -223,6 +228,24 @@ def test_half_precision_is_scanned_too(adapter: Callable[..., Path], dtype: Any)
 def test_wrong_configuration(adapter: Callable[..., Path], settings: Any, field: str) -> None:
     with pytest.raises(InputError, match=field):
         validate_adapter(adapter(settings=settings), SHAPE)
+
+
+def test_an_activated_adapter_says_so_in_card_and_configuration(adapter: Callable[..., Path]) -> None:
+    activated, settings = CARD.model_copy(update={"invocation": (7, 99)}), config(alora_invocation_tokens=[7, 99])
+    assert validate_adapter(adapter(settings=settings, card=activated), SHAPE).invocation == (7, 99)
+    assert validate_adapter(adapter(settings=config(alora_invocation_tokens=None)), SHAPE).invocation == ()
+    for card, other in ((CARD, settings), (activated, config()), (activated, config(alora_invocation_tokens=[7, 98]))):
+        with pytest.raises(InputError, match=r"'invocation' is \[.*unlike .*'alora_invocation_tokens'"):
+            validate_adapter(adapter(settings=other, card=card), SHAPE)
+
+
+@pytest.mark.parametrize("tokens", [[1.5], [True], ["7"], 7, None])
+def test_a_card_with_a_wrong_invocation_is_refused(adapter: Callable[..., Path], tokens: Any) -> None:
+    folder = adapter()
+    card = json.loads((folder / "switchyard.json").read_text()) | {"invocation": tokens}
+    (folder / "switchyard.json").write_text(json.dumps(card))
+    with pytest.raises(InputError, match="invocation"):
+        validate_adapter(folder, SHAPE)
 
 
 def test_a_pattern_is_never_run(adapter: Callable[..., Path]) -> None:

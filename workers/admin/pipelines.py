@@ -37,6 +37,8 @@ from workers.services import (
     retry_pipeline,
 )
 
+ACTIVATED: dict[str, dict[str, bool]] = {"": {}, "yes": {"activated": True}, "no": {"activated": False}}
+
 
 class PipelineForm(forms.ModelForm):  # type: ignore[type-arg]
     """What is to be done; each kind takes the fields it needs."""
@@ -97,6 +99,12 @@ class PipelineForm(forms.ModelForm):  # type: ignore[type-arg]
         min_value=1, required=False, widget=UnfoldAdminIntegerFieldWidget, help_text="Default: as it is, or 200."
     )
     seed = forms.IntegerField(min_value=0, required=False, widget=UnfoldAdminIntegerFieldWidget)
+    activated = forms.ChoiceField(
+        choices=[("", "as the serving router"), ("yes", "activated LoRA"), ("no", "plain LoRA")],
+        required=False,
+        widget=UnfoldAdminSelectWidget,
+        help_text="Activated ones continue what the base has read of screenshot and words, once for all of them.",
+    )
     train = forms.JSONField(
         initial=dict,
         required=False,
@@ -127,7 +135,7 @@ class PipelineForm(forms.ModelForm):  # type: ignore[type-arg]
             "negatives": [source.name for source in wish["negatives"]] or None,
             "samples_per_class": wish["samples_per_class"],
             "seed": wish["seed"],
-            "train": wish["train"] or None,
+            "train": (wish["train"] or {}) | ACTIVATED[wish["activated"]] or None,
         }
         adapters = [adapter.name for adapter in wish["adapters"]]
         live = wish["live"] or Pipeline.Live.IF_BETTER.value
@@ -160,7 +168,10 @@ class PipelineAdmin(LaunchPermissions, ServiceAdmin):
     launch_fieldsets = [
         (None, {"fields": ["kind", "name", "live"]}),
         ("The expert to add", {"fields": ["expert", "source", "files"]}),
-        ("The router", {"fields": ["adapters", "negatives", "router", "samples_per_class", "seed", "train"]}),
+        (
+            "The router",
+            {"fields": ["adapters", "negatives", "router", "samples_per_class", "seed", "activated", "train"]},
+        ),
         ("To evaluate again", {"fields": ["fresh_samples", "rollback"]}),
     ]
     record_fields = [

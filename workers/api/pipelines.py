@@ -47,7 +47,22 @@ class PipelineSerializer(serializers.ModelSerializer[Pipeline]):
         read_only_fields = fields
 
 
-class RouterWish(StrictSerializer):
+class TrainingWish(StrictSerializer):
+    """What is trained, and how."""
+
+    train = serializers.DictField(required=False, help_text="Fields of the training recipe.")
+    activated = serializers.BooleanField(
+        required=False, help_text="An activated LoRA, or a plain one; its place in `train` has the same meaning."
+    )
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """`activated` is one of the recipe's fields."""
+        if "activated" in attrs:
+            attrs["train"] = {**attrs.get("train", {}), "activated": attrs.pop("activated")}
+        return attrs
+
+
+class RouterWish(TrainingWish):
     """A router to train, from dataset to evaluation."""
 
     name = NameField(required=False, help_text="Made up if absent; the routing dataset's name too.")
@@ -56,18 +71,16 @@ class RouterWish(StrictSerializer):
     router = NameField(default="router")
     samples_per_class = StrictIntegerField(min_value=1, max_value=1_000_000, default=200)
     seed = StrictIntegerField(min_value=0, max_value=2**31 - 1, default=0)
-    train = serializers.DictField(default=dict, help_text="Fields of the training recipe.")
 
 
-class ExpertWish(StrictSerializer):
+class ExpertWish(TrainingWish):
     """An expert to train on its source dataset."""
 
     pipeline = NameField(required=False, source="name", help_text="Made up if absent.")
     adapter = NameField()
-    train = serializers.DictField(default=dict, help_text="Fields of the training recipe.")
 
 
-class SuccessorWish(StrictSerializer):
+class SuccessorWish(TrainingWish):
     """The serving router, trained anew; what is absent stays as it is."""
 
     pipeline = NameField(required=False, help_text="Made up if absent.")
@@ -76,7 +89,6 @@ class SuccessorWish(StrictSerializer):
     negatives = serializers.ListField(child=NameField(), max_length=256, required=False)
     samples_per_class = StrictIntegerField(min_value=1, max_value=1_000_000, required=False)
     seed = StrictIntegerField(min_value=0, max_value=2**31 - 1, required=False)
-    train = serializers.DictField(required=False, help_text="Fields of the training recipe.")
 
 
 class NewExpertWish(SuccessorWish):

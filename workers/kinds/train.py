@@ -21,7 +21,7 @@ from workers.selectors import find_dataset
 
 
 class Params(BaseParams):
-    """`config` holds the recipe's own fields (learning_rate, max_steps, rank, …)."""
+    """`config` holds the recipe's own fields (learning_rate, max_steps, rank, activated, …)."""
 
     dataset: str
     adapter: str = "router"

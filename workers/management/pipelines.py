@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from argparse import BooleanOptionalAction
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
@@ -34,9 +35,18 @@ class PipelineCommand(InputCommand):
             "--train", type=json.loads, metavar="JSON", help="fields of the recipe: '{\"max_steps\": 9}'"
         )
 
+        parser.add_argument(
+            "--activated",
+            action=BooleanOptionalAction,
+            help="train an activated LoRA, or a plain one (default: as the serving router)",
+        )
+
     def router_options(self, options: dict[str, Any]) -> dict[str, Any]:
         """Those of `add_router_arguments`, for the service."""
-        return {key: options[key] for key in ("live", "negatives", "samples_per_class", "seed", "train", "pipeline")}
+        given = {key: options[key] for key in ("live", "negatives", "samples_per_class", "seed", "train", "pipeline")}
+        if options["activated"] is not None:
+            given["train"] = {**(given["train"] or {}), "activated": options["activated"]}
+        return given
 
     def follow(self, pipeline: Pipeline, options: dict[str, Any]) -> None:
         """Watch the pipeline until there is a verdict, and print that."""

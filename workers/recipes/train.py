@@ -44,6 +44,9 @@ class Spec(RecipeSpec):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field("auto", description="of the base's weights")
     threads: int | None = Field(None, ge=1, le=1024, description="CPU threads; default: torch's own choice")
     seed: int = Field(0, ge=0, lt=2**31, description="decides the first weights and the order of the samples")
+    activated: bool = Field(
+        False, description="activated LoRA: the base alone reads screenshot and words, once for all"
+    )
     rank: int = Field(16, ge=1, le=1024, description="rank of the LoRA matrices")
     alpha: int = Field(32, ge=1, le=4096, description="LoRA scale: the update is multiplied by alpha / rank")
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout in front of the LoRA matrices")
@@ -92,7 +95,7 @@ def run(spec: Spec, job: Job) -> dict[str, Any]:
         "best": best,
     }
     base_name = spec.base if spec.base_revision else prepared.card.base
-    save(trainer.model, prepared.card, lineage, base_name, job.out / "final")
+    save(trainer.model, trainer.card, lineage, base_name, job.out / "final")
     return {
         "kind": prepared.card.kind,
         "steps": trainer.state.global_step,
@@ -132,6 +135,7 @@ def _trainer(spec: Spec, planned: Plan, prepared: Prepared, job: Job) -> Adapter
     from adapters.backbone.loading import load_model, load_processor
     from adapters.backbone.lora import LANGUAGE_TARGETS
     from inference.engines.in_process.runner import Runner
+    from workers.recipes.training.layout import activated_card
     from workers.recipes.training.samples import Samples
     from workers.recipes.training.trainer import AdapterTrainer, Reporter, StopWhenSure, indices
     from workers.recipes.training.validation import expert_validation, router_validation
@@ -144,9 +148,10 @@ def _trainer(spec: Spec, planned: Plan, prepared: Prepared, job: Job) -> Adapter
     train, val = load_split(spec.data, "train"), load_split(spec.data, "val")
     chosen = random.Random(0).sample(range(len(val)), min(spec.val_samples, len(val)))
     room = spec.cache_mb * 2**20
-    samples = Samples(runner, prepared.card, train, room - room // 4)
+    card = activated_card(prepared.card, train["words"], runner.prompts.opening) if spec.activated else prepared.card
+    samples = Samples(runner, card, train, room - room // 4)
     validate = router_validation if prepared.card.kind == "router" else expert_validation
-    val_samples = Samples(runner, prepared.card, val.select(chosen), room // 4)
+    val_samples = Samples(runner, card, val.select(chosen), room // 4)
     arguments = SFTConfig(
         output_dir=str(job.work),
         max_steps=planned.max_steps,
@@ -193,6 +198,7 @@ def _trainer(spec: Spec, planned: Plan, prepared: Prepared, job: Job) -> Adapter
             lora_dropout=spec.dropout,
             target_modules=LANGUAGE_TARGETS,
             task_type="CAUSAL_LM",
+            alora_invocation_tokens=list(card.invocation) or None,
         ),
         callbacks=[Reporter(job), EarlyStoppingCallback(spec.patience, early_stopping_threshold=1e-5), StopWhenSure()],
     )

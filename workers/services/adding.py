@@ -58,8 +58,8 @@ def add_expert(
     too, and put that live if it beats the serving one (`live`: "if-better"), or leave that to people ("never").
 
     `source` is the expert's source dataset, a folder or a registered name; `adapter` the folder of its files, without
-    which the expert is trained first. What is not given stays as it was for the serving router. InputError names
-    what is wrong with any of it, before anything is queued.
+    which the expert is trained first, as an activated LoRA if the router is one. What is not given stays as it was
+    for the serving router. InputError names what is wrong with any of it, before anything is queued.
     """
     check_name(name, "adapter name")
     stem = check_name(pipeline, "pipeline name") if pipeline else _stem("add", name)
@@ -76,10 +76,13 @@ def add_expert(
     for negative in drawn["negatives"]:
         get_source(negative)
     registered = _register(name, source, adapter)
+    router_train = before.train | (train or {})
     steps = []
     if adapter is None:
-        steps = expert_steps(stem, "-expert", name, registered.name, train_expert or {}, drawn.get("seed"))
-    steps += router_steps(stem, drawn, before.router, before.train | (train or {}), stack=True)
+        like_router = {"activated": True} if router_train.get("activated") else {}
+        config = like_router | (train_expert or {})
+        steps = expert_steps(stem, "-expert", name, registered.name, config, drawn.get("seed"))
+    steps += router_steps(stem, drawn, before.router, router_train, stack=True)
     steps += _serving_step(stem)
     wish = {"expert": name, "source": registered.name, "trained": adapter is None}
     return launch_plan(Plan(Pipeline.Kind.ADD_EXPERT, stem, steps, policy, wish), user)
@@ -130,11 +133,12 @@ def _lineage() -> Lineage:
 
 
 def lineage_of(router: AdapterVersion) -> Lineage:
-    """From the runs that made it; of imported files only the labels are known."""
+    """From the runs that made it; of imported files only the labels are known, and whether they are activated."""
+    way = {"activated": True} if router.card.get("invocation") else {}
     labels = tuple(label for label in router.card["labels"] if label != NONE_LABEL)
     trained = router.runs.filter(kind=Run.Kind.TRAIN).order_by("id").first()
     if trained is None:
-        return Lineage(router.adapter.name, labels)
+        return Lineage(router.adapter.name, labels, train=way)
     try:
         dataset = find_dataset(trained.params["dataset"])
     except InputError:

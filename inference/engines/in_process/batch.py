@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from transformers import DynamicCache
 from transformers.models.qwen3_vl.modeling_qwen3_vl import BaseModelOutputWithDeepstackFeatures
 
 from inference.engines.in_process.prompts import Pixels
@@ -22,17 +23,27 @@ class View:
 
 
 @dataclass(frozen=True)
+class Past:
+    """What attention remembers of tokens that were read before, `present` (B, P) False on padding."""
+
+    cache: DynamicCache
+    present: torch.Tensor
+
+
+@dataclass(frozen=True)
 class Batch:
     """`ids` and `present` (B, L), False on padding; `positions` (3, B, L) as Qwen3-VL's mrope counts them.
 
     `next_position` (B, 1) is the position of the first token behind each prompt, the same in all three axes.
+    Where the prompts continue what was read before, `past` remembers that, and the other fields tell the rest.
     """
 
     ids: torch.Tensor
     present: torch.Tensor
     positions: torch.Tensor
     next_position: torch.Tensor
-    features: dict[str, Any]  # `mm_encoder_outputs` of the model's forward
+    features: dict[str, Any] | None  # `mm_encoder_outputs` of the model's forward
+    past: Past | None = None
 
 
 def look(model: Any, images: Sequence[Pixels]) -> list[View]:

@@ -246,4 +246,9 @@ class InProcessEngine:
     def _read(self, digest: str) -> AdapterCard:
         dtype = self._runner.model.dtype
         adapter = read_adapter(self._resolve(digest), digest, self.base, self._shape, dtype)
+        if adapter.card.invocation not in ((), self._runner.prompts.opening):
+            raise InputError(
+                f"The adapter {digest} is invoked by tokens {list(adapter.card.invocation)}; on this base an activated "
+                f"adapter is invoked by those that begin the answer: {list(self._runner.prompts.opening)}."
+            )
         return self._scheduler.call(lambda: self._pool.place(adapter)).result()

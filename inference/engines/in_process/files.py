@@ -13,7 +13,7 @@ import torch
 from adapters.base_shape import BaseShape
 from adapters.card import CARD_FILE, AdapterCard
 from adapters.store import read_verified
-from adapters.validation import CONFIG_FILE, WEIGHTS_FILE, validate_card, validate_files
+from adapters.validation import CONFIG_FILE, WEIGHTS_FILE, validate_card, validate_files, validate_invocation
 from adapters.weights import name_some
 from datasets_app.errors import InputError
 from inference.engines.in_process.lora import Weights
@@ -37,6 +37,7 @@ def read_adapter(folder: Path, digest: str, base: str, shape: BaseShape, dtype: 
     validate_card(card, base)
     data = files[WEIGHTS_FILE]
     facts = validate_files(files[CONFIG_FILE], io.BytesIO(data), len(data), shape)
+    validate_invocation(card, facts)
     scale = facts.alpha / (math.sqrt(facts.rank) if facts.rslora else facts.rank)
     tensors = safetensors.torch.load(data)
     weights = {}

@@ -14,6 +14,7 @@ from adapters.card import AdapterCard
 from datasets_app.errors import InputError
 from inference.engines.images import decode
 from inference.engines.in_process.batch import View
+from inference.engines.in_process.prefixes import Prefix
 from inference.engines.in_process.prompts import Pixels, check_words
 from inference.engines.in_process.text import TextStream
 from inference.engines.types import AdapterRef, Decision, Request, StreamEvent
@@ -74,6 +75,7 @@ class Job:
     pixels: Pixels | None = None  # for the first adapter, until they are looked at
     prompt: list[int] = field(default_factory=list)  # of the adapter whose turn it is
     view: View | None = None
+    prefix: Prefix | None = None  # what the base alone has read for an activated adapter
     decision: Decision | None = None
     expert: Role | None = None
     tokens: list[int] = field(default_factory=list)

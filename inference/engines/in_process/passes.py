@@ -20,7 +20,6 @@ def name_log_likelihoods(model: Any, batch: Batch, tries: Sequence[NameTrie]) ->
     One forward pass over prompts and packed names. A name's tokens see the prompt and the tokens that they
     continue, at the positions they would have if the name were alone.
     """
-    count, length = batch.ids.shape
     device, longest = batch.ids.device, max(len(trie.ids) for trie in tries)
     distinct = {id(trie): _Tail(trie, longest, device) for trie in tries}
     tails = [distinct[id(trie)] for trie in tries]
@@ -28,24 +27,32 @@ def name_log_likelihoods(model: Any, batch: Batch, tries: Sequence[NameTrie]) ->
     behind = batch.next_position + torch.stack([tail.depths for tail in tails])
     positions = torch.cat([batch.positions, behind.expand(3, -1, -1)], dim=2)
 
-    allowed = torch.zeros(count, length + longest, length + longest, dtype=torch.bool, device=device)
-    causal = torch.ones(length, length, dtype=torch.bool, device=device).tril()
-    allowed[:, :length, :length] = causal & batch.present[:, None, :]
-    allowed[:, length:, :length] = batch.present[:, None, :]
-    allowed[:, length:, length:] = torch.stack([tail.visible for tail in tails])
-    allowed.diagonal(dim1=1, dim2=2).fill_(True)  # Padding sees itself: a row that sees nothing becomes NaN.
-    mask = torch.zeros(allowed.shape, dtype=model.dtype, device=device)
-    mask.masked_fill_(~allowed, torch.finfo(model.dtype).min)
-
     logits = model(
         input_ids=ids,
         position_ids=positions,
-        attention_mask=mask[:, None],
+        attention_mask=_mask(batch, torch.stack([tail.visible for tail in tails]), model.dtype),
         mm_encoder_outputs=batch.features,
+        past_key_values=batch.past and batch.past.cache,
         logits_to_keep=longest + 1,
-        use_cache=False,
+        use_cache=batch.past is not None,
     ).logits
     return [tail.likelihoods(row) for tail, row in zip(tails, logits, strict=True)]
+
+
+def _mask(batch: Batch, visible: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """The additive mask (B, 1, queries, keys) of a pass over a batch and tails behind it, `visible` (B, T, T)."""
+    (count, length), tail, device = batch.ids.shape, visible.shape[1], batch.ids.device
+    present = batch.present if batch.past is None else torch.cat([batch.past.present, batch.present], dim=1)
+    before = present.shape[1] - length
+    allowed = torch.zeros(count, length + tail, before + length + tail, dtype=torch.bool, device=device)
+    causal = torch.ones(length, before + length, dtype=torch.bool, device=device).tril(before)
+    allowed[:, :length, : before + length] = causal & present[:, None, :]
+    allowed[:, length:, : before + length] = present[:, None, :]
+    allowed[:, length:, before + length :] = visible
+    # Padding sees itself: a row that sees nothing becomes NaN.
+    allowed.diagonal(before, dim1=1, dim2=2).fill_(True)
+    mask = torch.zeros(allowed.shape, dtype=dtype, device=device)
+    return mask.masked_fill_(~allowed, torch.finfo(dtype).min)[:, None]
 
 
 class _Tail:
@@ -77,12 +84,15 @@ class Prefilled:
 
 
 def prefill(model: Any, batch: Batch) -> Prefilled:
-    """Run the prompts."""
-    cache = DynamicCache(config=model.config.get_text_config())
+    """Run the prompts, or what continues a past."""
+    if batch.past is None:
+        cache, mask = DynamicCache(config=model.config.get_text_config()), batch.present
+    else:
+        cache, mask = batch.past.cache, _mask(batch, batch.present.new_zeros(len(batch.ids), 0, 0), model.dtype)
     logits = model(
         input_ids=batch.ids,
         position_ids=batch.positions,
-        attention_mask=batch.present,
+        attention_mask=mask,
         mm_encoder_outputs=batch.features,
         past_key_values=cache,
         logits_to_keep=1,

@@ -50,6 +50,7 @@ class PromptBuilder:
         self._added: dict[str, int] = self._tokenizer.get_added_vocab()
         self._merged_patches: int = processor.image_processor.merge_size**2
         longest_first = sorted(map(re.escape, self._added), key=len, reverse=True)
+        self.opening: tuple[int, ...] = self._opening()
         self._added_pattern = re.compile(f"(?=({'|'.join(longest_first)}))")
 
     def pixels(self, image: Image.Image, min_pixels: int, max_pixels: int) -> Pixels:
@@ -80,6 +81,15 @@ class PromptBuilder:
         """The text of generated ids."""
         with self._writing:
             return str(self._tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
+
+    def _opening(self) -> tuple[int, ...]:
+        """Ids of the tokens that every prompt ends with: they begin the answer, and invoke an activated adapter."""
+        message = [{"role": "user", "content": [{"type": "image"}]}]
+        turn, whole = (
+            self._processor.apply_chat_template(message, tokenize=False, add_generation_prompt=answer)
+            for answer in (False, True)
+        )
+        return tuple(self._encode(whole.removeprefix(turn))) if whole.startswith(turn) else ()
 
     def _assemble(self, card: AdapterCard, words: str, grid: torch.Tensor) -> list[int]:
         before, _, after = card.human.partition("<image>")

@@ -15,6 +15,7 @@ from PIL import Image
 from adapters.card import AdapterCard
 from datasets_app.errors import InputError
 from inference.engines.base import EngineError
+from inference.engines.in_process.activation import activated
 from inference.engines.in_process.batch import Batch, View, collate, look
 from inference.engines.in_process.keys_values import KeysValues
 from inference.engines.in_process.passes import choose, name_log_likelihoods, prefill, step
@@ -88,12 +89,15 @@ class Runner:
 
     @contextmanager
     def serving(self) -> Iterator[None]:
-        """Evaluation mode without gradients; a model that was training trains on afterwards."""
+        """Evaluation mode without gradients; a model that was training trains on afterwards.
+
+        An activated adapter of a PEFT model is at work from its invocation on, as when that itself is called.
+        """
         training = self.model.training
         if training:
             self.model.eval()
         try:
-            with torch.no_grad():
+            with torch.no_grad(), activated(self.model):
                 yield
         finally:
             if training:

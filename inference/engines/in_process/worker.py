@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 
 from datasets_app.errors import InputError
 from inference.engines.base import EngineBusy, EngineError
-from inference.engines.in_process.batch import View, look
+from inference.engines.in_process.batch import Batch, View, look
 from inference.engines.in_process.jobs import Job, Role
 from inference.engines.in_process.keys_values import KeysValues
 from inference.engines.in_process.lora import LoraSlots, Rows
 from inference.engines.in_process.passes import choose, name_log_likelihoods, prefill, step
 from inference.engines.in_process.pool import AdapterPool
+from inference.engines.in_process.prefixes import Continuation, invoked_at, join, read
 from inference.engines.in_process.prompts import Pixels
 from inference.engines.in_process.runner import Runner
 from inference.engines.in_process.text import TextStream
@@ -75,6 +76,7 @@ class Worker:
         if job.closed:
             return False
         job.closed = True
+        job.prefix = None
         self._pool.unpin(job.deployment.digests)
         return True
 
@@ -91,6 +93,8 @@ class Worker:
             self._begin(going)
         except torch.OutOfMemoryError as error:
             left = self._unfinished(jobs)
+            for job in left:
+                job.prefix = None
             logger.warning("Memory ran out with %d requests at once", len(jobs))
             if halves and len(left) > 1:
                 middle = len(left) // 2
@@ -127,14 +131,11 @@ class Worker:
     def _routed(self, jobs: Sequence[Job]) -> list[Job]:
         """Let the routers decide; returns the jobs that want an answer from an expert."""
         asking = [job for job in jobs if job.deployment.router and job.decision is None]
-        if asking:
-            rows = self._slots.rows([self._pool.slot(job.deployment.first.ref.digest) for job in asking])
-            views = [job.view for job in asking if job.view]
-            batch = self._runner.collate([job.prompt for job in asking], views)
-            tries = [job.deployment.trie for job in asking if job.deployment.trie]
+        for group, rows, batch in self._reading([(job, job.deployment.first) for job in asking]):
+            tries = [job.deployment.trie for job in group if job.deployment.trie]
             with self._slots.use(rows):
                 scores = name_log_likelihoods(self._runner.model, batch, tries)
-            for job, row in zip(asking, scores, strict=True):
+            for job, row in zip(group, scores, strict=True):
                 self._decide(job, row.tolist())
         return [job for job in jobs if not job.future.done()]
 
@@ -182,20 +183,47 @@ class Worker:
 
     def _begin(self, jobs: Sequence[Job]) -> None:
         """Run the prompts."""
-        if not jobs:
-            return
-        rows = self._slots.rows([self._pool.slot(_expert(job).ref.digest) for job in jobs])
-        batch = self._runner.collate([job.prompt for job in jobs], [job.view for job in jobs if job.view])
-        with self._slots.use(rows):
-            prefilled = prefill(self._runner.model, batch)
-        starts = batch.next_position[:, 0].tolist()
-        for row, (job, token) in enumerate(zip(jobs, choose(prefilled.logits), strict=True)):
-            job.mark("prefill")
-            job.start, job.fed = starts[row], 0
-            if self._goes_on(job, token):
-                self._kept.join(prefilled.cache, row, len(job.prompt))
-                self.running.append(job)
-                self._rows = None
+        for group, rows, batch in self._reading([(job, _expert(job)) for job in jobs]):
+            with self._slots.use(rows):
+                prefilled = prefill(self._runner.model, batch)
+            starts = batch.next_position[:, 0].tolist()
+            for row, (job, token) in enumerate(zip(group, choose(prefilled.logits), strict=True)):
+                job.mark("prefill")
+                job.start, job.fed, job.prefix = starts[row], 0, None
+                if self._goes_on(job, token):
+                    self._kept.join(prefilled.cache, row, len(job.prompt))
+                    self.running.append(job)
+                    self._rows = None
+
+    def _reading(self, jobs: Sequence[tuple[Job, Role]]) -> Iterator[tuple[list[Job], Rows, Batch]]:
+        """What the adapters are to read, in at most two passes: plain ones everything, activated ones what comes
+        behind the prefixes, which are read here.
+        """
+        for activated in (False, True):
+            group = [(job, role) for job, role in jobs if bool(role.card.invocation) == activated]
+            if not group:
+                continue
+            mine = [job for job, _ in group]
+            if activated:
+                self._read_prefixes(group)
+                continued = [Continuation(role.card, job.prompt, job.prefix) for job, role in group if job.prefix]
+                batch = join(continued, self._runner.model.device)
+            else:
+                batch = self._runner.collate([job.prompt for job in mine], [job.view for job in mine if job.view])
+            yield mine, self._slots.rows([self._pool.slot(role.ref.digest) for _, role in group]), batch
+
+    def _read_prefixes(self, jobs: Sequence[tuple[Job, Role]]) -> None:
+        """Let the base alone read what no router of the same words and pixels has had read already."""
+        missing = []
+        for job, role in jobs:
+            ids = job.prompt[: invoked_at(role.card, job.prompt)]
+            if job.view and not (job.prefix and job.prefix.ids == ids and job.prefix.view is job.view):
+                missing.append((job, ids, job.view))
+        if missing:
+            prompts, views = [ids for _, ids, _ in missing], [view for _, _, view in missing]
+            for (job, _, _), prefix in zip(missing, read(self._runner, self._slots, prompts, views), strict=True):
+                job.prefix = prefix
+                job.mark("prefill")
 
     # Decoding
 

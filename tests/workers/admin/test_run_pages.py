@@ -55,12 +55,14 @@ def test_a_wrong_wish_is_explained(root: Client, params: str) -> None:
 def test_adding_a_pipeline_launches_it(root: Client) -> None:
     """With its parameters."""
     make_experts()
-    data = {"name": "first", "adapters": EXPERTS, "router": "router", "samples_per_class": 5, "seed": 1, "train": "{}"}
+    data = {"name": "first", "adapters": EXPERTS, "samples_per_class": 5, "seed": 1}
+    data |= {"router": "router", "train": '{"rank": 4}', "activated": "yes"}
     response = root.post(f"{PIPELINES}add/", data)
     assert response.status_code == 302, response.content.decode()[:3000]
     pipeline = Pipeline.objects.get()
     assert [run.kind for run in pipeline.steps] == ["generate_dataset", "preprocess", "train", "evaluate"]
     assert pipeline.steps[0].params["samples_per_class"] == 5
+    assert pipeline.steps[2].params["config"] == {"rank": 4, "activated": True}
 
 
 def test_runs_and_pipelines_are_cancelled(root: Client) -> None:

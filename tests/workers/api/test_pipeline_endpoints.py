@@ -20,10 +20,12 @@ def test_staff_launches_and_cancels_a_pipeline() -> None:
     """Four runs, in order."""
     make_experts()
     client = make_client(staff=True)
-    response = client.post(URL, {"name": "first", "adapters": EXPERTS, "train": {"max_steps": 5}}, format="json")
+    wish = {"name": "first", "adapters": EXPERTS, "train": {"max_steps": 5}, "activated": True}
+    response = client.post(URL, wish, format="json")
     assert response.status_code == 201, response.content
     pipeline = response.json()
     assert [run["kind"] for run in pipeline["runs"]] == ["generate_dataset", "preprocess", "train", "evaluate"]
+    assert pipeline["runs"][2]["params"]["config"] == {"max_steps": 5, "activated": True}
     assert pipeline["status"] == "queued"
     assert client.get(f"{URL}{pipeline['id']}/").json()["name"] == "first"
     assert client.get(URL).json()["count"] == 1
@@ -45,6 +47,7 @@ def test_staff_launches_and_cancels_a_pipeline() -> None:
         {"adapters": ["calendar"], "samples_per_class": True},
         {"adapters": ["calendar"], "seed": -1},
         {"adapters": ["calendar"], "train": []},
+        {"adapters": ["calendar"], "activated": "perhaps"},
         {"adapters": ["calendar"], "name": "../x"},
         {"adapters": ["calendar"], "status": "succeeded"},
     ],

@@ -82,6 +82,9 @@ def test_train_hands_the_recipe_its_fields() -> None:
     assert (run.name, run.params["adapter"]) == ("router-1", "router")
     expected = {"max_steps": 5, "learning_rate": 1e-3, "schedule": "linear", "warmup_steps": 2}
     assert expected.items() <= run.params["config"].items()
+    assert "activated" not in run.params["config"]
+    call_command("train", "--dataset-name", dataset.name, "--run-name", "router-2", "--detach", "--activated")
+    assert Run.objects.get(name="router-2").params["config"] == {"activated": True}
 
 
 @pytest.mark.parametrize(

@@ -81,6 +81,29 @@ def test_what_is_given_takes_the_place_of_what_was(serving: None, source: Path) 
     assert pipeline.live == "never"
 
 
+def test_an_activated_router_stays_so_and_its_new_expert_becomes_so(serving: None, source: Path) -> None:
+    """Unless told otherwise; of imported files the card tells."""
+
+    def ways(pipeline: Pipeline) -> list[Any]:
+        return [run.params["config"].get("activated") for run in pipeline.steps if run.kind == Run.Kind.TRAIN]
+
+    assert ways(add_expert("provider-select", source=source, pipeline="plain")) == [None, None]
+    trained = Run.objects.get(name="old-train")
+    trained.params["config"]["activated"] = True
+    trained.save()
+    assert ways(add_expert("provider-select", source=source, pipeline="a")) == [True, True]
+    plainly: dict[str, Any] = {"train": {"activated": False}}
+    assert ways(add_expert("provider-select", source=source, pipeline="b", **plainly)) == [None, False]
+    mixed: dict[str, Any] = {"train_expert": {"activated": False}}
+    assert ways(add_expert("provider-select", source=source, pipeline="c", **mixed)) == [False, True]
+    router = trained.adapter_version
+    assert router is not None
+    router.card["invocation"] = [7]
+    router.save()
+    trained.delete()
+    assert ways(add_expert("provider-select", source=source, pipeline="d", negatives=["other"])) == [True, True]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -35,12 +35,16 @@ class Command(RunCommand):
         for field, kind in RECIPE_OPTIONS.items():
             parser.add_argument(f"--{field.replace('_', '-')}", type=kind)
         parser.add_argument(
+            "--activated", action="store_true", help="an activated LoRA, which continues what the base has read"
+        )
+        parser.add_argument(
             "--set", action="append", default=[], metavar="FIELD=VALUE", help="any other field of the recipe"
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Launch."""
         config = {field: options[field] for field in RECIPE_OPTIONS if options[field] is not None}
+        config |= {"activated": True} if options["activated"] else {}
         config |= dict(assignment(text) for text in options["set"])
         params = {"dataset": options["dataset_name"], "adapter": options["adapter"], "config": config}
         run = self.launch(Run.Kind.TRAIN, params, options["run_name"], options)

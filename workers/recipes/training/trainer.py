@@ -26,11 +26,15 @@ def indices(samples: Samples) -> Dataset:
 
 
 class AdapterTrainer(SFTTrainer):
-    """An `SFTTrainer` that takes its batches from `Samples` and evaluates with a `Validation`."""
+    """An `SFTTrainer` that takes its batches from `Samples` and evaluates with a `Validation`.
+
+    `card` is that of the adapter in training, without lineage.
+    """
 
     def __init__(self, *, samples: Samples, validation: Validation, **options: Any) -> None:
         self._validation = validation
         self._runner = samples.runner
+        self.card = samples.card
 
         def collate(rows: list[dict[str, int]]) -> dict[str, Any]:
             return samples.batch([row["index"] for row in rows])
