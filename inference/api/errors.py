@@ -61,7 +61,8 @@ def refusal_of(error: Exception) -> Refusal | None:
         case InputError():
             return Refusal(400, "invalid_input", str(error))
         case EngineBusy():
-            return Refusal(503, "engine_busy", str(error), {"Retry-After": str(BUSY_RETRY_SECONDS)})
+            wait = math.ceil(error.retry_after or BUSY_RETRY_SECONDS)
+            return Refusal(503, "engine_busy", str(error), {"Retry-After": str(wait)})
         case EngineError():
             return Refusal(503, "engine_unavailable", str(error))
         case Http404():

@@ -17,7 +17,11 @@ class StackNotDeployed(EngineError):  # noqa: N818
 
 
 class EngineBusy(EngineError):  # noqa: N818
-    """The queue is full, or the request waited too long in it: ask again later."""
+    """The queue is full, or the request waited too long in it: ask again, after `retry_after` seconds if it says so."""
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class Engine(Protocol):

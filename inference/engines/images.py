@@ -14,6 +14,7 @@ MAX_BYTES = 20 * 2**20
 MAX_PIXELS = 25_000_000  # a 6K screen; 75 MB decoded
 MAX_SIDE = 16_384
 MAX_ASPECT = 100  # Qwen3-VL's own resizing fails beyond 200
+_METADATA = {"exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"}
 
 
 class UnsupportedImage(InputError):  # noqa: N818
@@ -43,6 +44,16 @@ def reencode(data: bytes) -> bytes:
     out = io.BytesIO()
     decode(data).save(out, format="PNG")
     return out.getvalue()
+
+
+def portable(data: bytes) -> bytes:
+    """The image so that every decoder sees the pixels that `decode` does: re-encoded only if opinions may differ.
+
+    They do on what lies behind transparent pixels, and on whether an orientation in the metadata turns the image.
+    """
+    with _open(data) as image:
+        is_plain = not image.has_transparency_data and not image.info.keys() & _METADATA
+    return data if is_plain else reencode(data)
 
 
 def _open(data: bytes) -> Image.Image:

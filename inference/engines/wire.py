@@ -56,7 +56,7 @@ def load_request(data: bytes) -> Request:
         body = _RequestBody.model_validate_json(data)
         image = base64.b64decode(body.image, validate=True)
     except ValidationError as error:
-        raise _wrong(error) from error
+        raise wrong_field(error) from error
     except (binascii.Error, ValueError) as error:
         raise InputError("Field 'image' is not valid base64.") from error
     return Request(body.stack, image, body.prompt, body.max_tokens)
@@ -72,7 +72,7 @@ def load_stack(data: bytes) -> StackSpec:
     try:
         return _STACK.validate_json(data)
     except ValidationError as error:
-        raise _wrong(error) from error
+        raise wrong_field(error) from error
 
 
 def dump_decision(decision: Decision) -> bytes:
@@ -124,11 +124,17 @@ def load_event(line: str) -> StreamEvent | Exception:
 
 
 def dump_error(error: Exception) -> tuple[int, bytes]:
-    """HTTP status and body for a failure; what is no engine's exception tells nothing about itself."""
+    """HTTP status and body for a failure."""
+    status, code, message = describe(error)
+    return status, error_body(code, message)
+
+
+def describe(error: Exception) -> tuple[int, str, str]:
+    """HTTP status, code and message of a failure; what is no engine's exception tells nothing about itself."""
     for code, kind, status in _ERRORS:
         if isinstance(error, kind):
-            return status, error_body(code, str(error))
-    return 500, error_body("engine_error", "The engine failed; its log says why.")
+            return status, code, str(error)
+    return 500, "engine_error", "The engine failed; its log says why."
 
 
 def error_body(code: str, message: str) -> bytes:
@@ -149,7 +155,8 @@ def load_error(status: int, data: bytes) -> Exception:
     return EngineError(f"The engine refused ({code}): {message}")
 
 
-def _wrong(error: ValidationError) -> InputError:
+def wrong_field(error: ValidationError) -> InputError:
+    """The first thing that is wrong with a body, in a sentence."""
     first = error.errors(include_input=False, include_url=False, include_context=False)[0]
     field = ".".join(str(part) for part in first["loc"])
     return InputError(f"Field {field[:100]!r}: {first['msg']}." if field else f"{first['msg']}.")

@@ -14,6 +14,7 @@ from aiohttp.typedefs import Handler, Middleware
 from datasets_app.errors import InputError
 from inference.engines import wire
 from inference.engines.base import EngineError
+from inference.server import openai
 from inference.server.host import Host
 
 logger = logging.getLogger(__name__)
@@ -35,6 +36,7 @@ def build_app(host: Host, token: str) -> web.Application:
             web.post("/route", _route),
             web.post("/infer", _infer),
             web.post("/stream", _stream),
+            *openai.routes(host),
         ]
     )
     return app
@@ -111,7 +113,7 @@ def _authenticated(token: str) -> Middleware:
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         given = request.headers.get("Authorization", "").encode(errors="surrogateescape")
         if request.path != "/health" and not hmac.compare_digest(given, expected):
-            return _json(wire.error_body("unauthorized", "Give the engine's token as a bearer token."), 401)
+            return _refusal(request, 401, "unauthorized", "Give the engine's token as a bearer token.")
         return await handler(request)
 
     return middleware
@@ -119,15 +121,23 @@ def _authenticated(token: str) -> Middleware:
 
 @web.middleware
 async def _one_error_shape(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """One shape for our own routes, OpenAI's for its."""
     try:
         return await handler(request)
     except web.HTTPException as error:
         code = (error.reason or "error").lower().replace(" ", "_")
-        return _json(wire.error_body(code, f"{error.reason}."), error.status)
-    except (InputError, EngineError) as error:
-        status, body = wire.dump_error(error)
-        return _json(body, status)
+        return _refusal(request, error.status, code, f"{error.reason}.")
     except Exception as error:
-        logger.exception("A request failed")
-        status, body = wire.dump_error(error)
-        return _json(body, status)
+        if not isinstance(error, InputError | EngineError):
+            logger.exception("A request failed")
+        return _refusal(request, *(openai if _speaks_openai(request) else wire).describe(error))
+
+
+def _refusal(request: web.Request, status: int, code: str, message: str) -> web.Response:
+    if _speaks_openai(request):
+        return _json(openai.error_body(status, code, message), status)
+    return _json(wire.error_body(code, message), status)
+
+
+def _speaks_openai(request: web.Request) -> bool:
+    return request.path.startswith(openai.PREFIX)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from datasets_app.errors import InputError
 from inference.engines.base import EngineBusy
-from inference.engines.types import Decision, Request, StackedResult, StackSpec, StreamEvent
+from inference.engines.chat import Chat, Completion, Token
+from inference.engines.types import AdapterRef, Decision, Request, StackedResult, StackSpec, StreamEvent
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
@@ -31,6 +33,34 @@ class HostedEngine(Protocol):
 
     def submit_stream(self, request: Request, on_event: Callable[[StreamEvent], None]) -> Future[StackedResult]:
         """Queue an answer; `on_event`, in any thread, is told the decision and the text as it comes."""
+
+    @property
+    def base(self) -> str:
+        """The base model's fingerprint."""
+
+    @property
+    def models(self) -> list[str]:
+        """The adapters that chats may name."""
+
+    def load_model(self, adapter: AdapterRef) -> None:
+        """Let chats name an adapter; in the caller's thread."""
+
+    def unload_model(self, model: str) -> bool:
+        """Let no more chats name it; False if none could."""
+
+    def folder(self, digest: str) -> Path:
+        """Where an adapter's files lie."""
+
+    def submit_completion(
+        self, chat: Chat, on_event: Callable[[StreamEvent], None] | None = None
+    ) -> Future[Completion]:
+        """Queue a chat; `on_event`, in any thread, is told the text as it comes."""
+
+    def submit_choice(self, chat: Chat, choices: Sequence[str]) -> Future[Decision]:
+        """Queue a choice."""
+
+    def spell(self, choices: Sequence[str]) -> dict[str, list[Token]]:
+        """The tokens of each choice, with the end token."""
 
     def status(self) -> dict[str, object]:
         """What the engine holds."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from urllib.parse import urlsplit
 
@@ -22,7 +23,10 @@ def command() -> list[str]:
 
 
 def main() -> None:
-    """Replace this process by the server, so that signals reach it."""
+    """Replace this process by the server, so that signals reach it; wait for the end where another server is asked."""
+    if settings.ENGINE["BACKEND"] != settings.ENGINES["remote"]["BACKEND"]:
+        print(f"The engine is {settings.ENGINE['BACKEND']}: there is no server to run here.", flush=True)
+        signal.pause()
     os.environ["SWITCHYARD_ENGINE_TOKEN"] = settings.ENGINE["OPTIONS"]["token"]
     words = command()
     os.execv(words[0], words)  # noqa: S606 - our own list, no shell

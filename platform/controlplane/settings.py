@@ -317,13 +317,24 @@ if NOTIFY["WEBHOOK_URL"] and len(NOTIFY["WEBHOOK_SECRET"]) < 16:
     raise ImproperlyConfigured("SWITCHYARD_WEBHOOK_SECRET must have at least 16 characters: it signs the webhook.")
 RETENTION_DAYS = {"jobs": 30, "checkpoints": 14, "datasets": 180}  # for `prune`
 REEVALUATION_ALPHA = 0.01  # a fall that chance makes once in a hundred re-evaluations is an alert
-ENGINE: dict[str, Any] = {
-    "BACKEND": "inference.engines.remote.RemoteEngine",
-    "OPTIONS": {
-        "url": env.str("SWITCHYARD_ENGINE_URL"),
-        "token": env.str("SWITCHYARD_ENGINE_TOKEN", ""),
+ENGINES: dict[str, dict[str, Any]] = {
+    "remote": {
+        "BACKEND": "inference.engines.remote.RemoteEngine",
+        "OPTIONS": {"url": env.str("SWITCHYARD_ENGINE_URL"), "token": env.str("SWITCHYARD_ENGINE_TOKEN", "")},
+    },
+    "http": {
+        "BACKEND": "inference.engines.http.HttpEngine",
+        "OPTIONS": {
+            "url": env.str("SWITCHYARD_ENGINE_URL", ""),  # somebody else's server: there is no default
+            "token": env.str("SWITCHYARD_ENGINE_TOKEN", ""),
+            "store": str(DATA / "store" / "adapters"),
+            "server_store": env.str("SWITCHYARD_ENGINE_STORE"),
+        },
     },
 }
+if env.str("SWITCHYARD_ENGINE") not in ENGINES:
+    raise ImproperlyConfigured(f"SWITCHYARD_ENGINE must be one of {', '.join(ENGINES)}.")
+ENGINE = ENGINES[env.str("SWITCHYARD_ENGINE")]
 
 LOGGING = {
     "version": 1,

@@ -36,7 +36,7 @@ def test_the_web_process_imports_no_gpu_library(library: str) -> None:
         "from django.urls import get_resolver\n"
         "get_resolver().reverse_dict\n"
         "import workers.tasks, workers.kinds.train, workers.kinds.evaluate\n"
-        "import inference.services; inference.services.get_engine()\n"
+        "import inference.engines.http, inference.services; inference.services.get_engine()\n"
         f"print({library!r} in sys.modules)"
     )
     assert python(code) == "False"

@@ -17,7 +17,8 @@ from datasets_app.errors import InputError
 from datasets_app.formats.conversation import user_words
 from datasets_app.formats.digest import file_digest
 from datasets_app.formats.records import located
-from inference.engines.in_process.prompts import PromptBuilder, check_words
+from inference.engines.checks import check_words
+from inference.engines.in_process.prompts import PromptBuilder
 from workers.recipes.content import Example
 from workers.recipes.prepared import TokenRange
 

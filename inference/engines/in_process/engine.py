@@ -8,13 +8,15 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from adapters.base_shape import BaseShape
 from adapters.card import AdapterCard
-from adapters.weights import name_some
 from datasets_app.errors import InputError
+from inference.engines.chat import Chat, Completion, Token, Turns, model_name
+from inference.engines.checks import check_kind, check_labels, check_stack
 from inference.engines.in_process.files import read_adapter
 from inference.engines.in_process.jobs import Deployment, Job, Role
 from inference.engines.in_process.lora import LoraSlots
@@ -24,12 +26,10 @@ from inference.engines.in_process.scheduler import Limits, Scheduler
 from inference.engines.in_process.stacks import Stacks
 from inference.engines.in_process.worker import Worker
 from inference.engines.types import AdapterRef, Decision, Request, StackedResult, StackSpec, StreamEvent
+from inference.routing.trie import NameTrie
 
 if TYPE_CHECKING:
     from adapters.backbone.spec import BaseSpec
-
-NONE_LABEL = "none"
-"""The label by which a router says that no expert is meant."""
 
 T = TypeVar("T")
 
@@ -58,6 +58,7 @@ class InProcessEngine:
         slots = LoraSlots(self._runner.model)
         self._pool = AdapterPool(slots, self.limits.adapters)
         self._stacks = Stacks(self._pool, self.limits.stacks)
+        self._models = Stacks(self._pool, self.limits.adapters)
         self._worker = Worker(self._runner, slots, self._pool, self.limits.batch)
         self._scheduler = Scheduler(self._runner, self._worker, self.limits)
 
@@ -76,18 +77,12 @@ class InProcessEngine:
 
         Requests of other stacks go on meanwhile. InputError if an adapter is broken or they don't go together.
         """
-        if stack.base != self.base:
-            raise InputError(f"The stack belongs to base {stack.base[:80]}, this engine holds {self.base}.")
-        names = [expert.name for expert in stack.experts]
-        if len(set(names)) != len(names) or NONE_LABEL in names:
-            raise InputError(f"Experts of a stack need names of their own, other than {NONE_LABEL!r}.")
+        check_stack(stack, [self.base])
         held: list[str] = []
         try:
             router = self._load(stack.router, "router", held)
             experts = {expert.name: self._load(expert, "expert", held) for expert in stack.experts}
-            unknown = sorted(set(router.card.labels) - {*names, NONE_LABEL})
-            if unknown:
-                raise InputError(f"The router may answer {name_some(unknown)}: no expert of the stack.")
+            check_labels(stack, router.card)
             deployment = Deployment(stack.digest, router, experts, self._runner.trie(router.card.labels))
             self._pool.repin(deployment.digests)
             self._stacks.publish(deployment)
@@ -137,15 +132,68 @@ class InProcessEngine:
 
     def submit_route(self, request: Request) -> Future[Decision]:
         """`route` as a future."""
-        return self._submit(request, answers=False)
+        return self._submit(request, self._stacks.acquire(request.stack), answers=False)
 
     def submit_infer(self, request: Request) -> Future[StackedResult]:
         """`infer` as a future."""
-        return self._submit(request)
+        return self._submit(request, self._stacks.acquire(request.stack))
 
     def submit_stream(self, request: Request, on_event: Callable[[StreamEvent], None]) -> Future[StackedResult]:
         """`infer` as a future; `on_event`, on the model's thread, is told decision and text, and must be quick."""
-        return self._submit(request, on_event=on_event)
+        return self._submit(request, self._stacks.acquire(request.stack), on_event=on_event)
+
+    # One adapter by itself, without a stack
+
+    @property
+    def models(self) -> list[str]:
+        """What `load_model` loaded, at most `Limits.adapters`: the one asked longest ago comes first and goes first."""
+        return self._models.digests
+
+    def load_model(self, adapter: AdapterRef) -> None:
+        """Let chats name the adapter, be it a router or an expert; InputError if it is broken."""
+        held: list[str] = []
+        try:
+            role = self._load(adapter, None, held)
+            self._pool.repin(held)
+            self._models.publish(Deployment(model_name(adapter), None, {adapter.name: role}))
+        finally:
+            self._pool.unpin(held)
+
+    def unload_model(self, model: str) -> bool:
+        """Let no more chats name it; False if none could."""
+        return self._models.retire(model)
+
+    def submit_completion(
+        self, chat: Chat, on_event: Callable[[StreamEvent], None] | None = None
+    ) -> Future[Completion]:
+        """The adapter's answer (greedy); `on_event` is told its text. StackNotDeployed if the model is not there."""
+        return self._submit(chat, self._models.acquire(chat.model), on_event=on_event)
+
+    def submit_choice(self, chat: Chat, choices: Sequence[str]) -> Future[Decision]:
+        """How likely each choice is as the adapter's whole answer. StackNotDeployed if the model is not there."""
+        trie = self._trie(choices)
+        model = self._models.acquire(chat.model)
+        role = replace(model.first, card=model.first.card.model_copy(update={"labels": tuple(choices)}))
+        return self._submit(chat, Deployment(model.digest, role, {}, trie), answers=False)
+
+    def spell(self, choices: Sequence[str]) -> dict[str, list[Token]]:
+        """The tokens of each choice, with the end token."""
+        prompts, end = self._runner.prompts, self._runner.end
+        return {
+            choice: [Token(token, prompts.text([token])) for token in (*prompts.choice_ids(choice), end)]
+            for choice in choices
+        }
+
+    def folder(self, digest: str) -> Path:
+        """Where the adapter version's files lie; InputError if the store does not hold it."""
+        return self._resolve(digest)
+
+    def _trie(self, choices: Sequence[str]) -> NameTrie:
+        """Of a stranger's choices, hence not kept."""
+        try:
+            return NameTrie.build([self._runner.prompts.choice_ids(choice) for choice in choices], self._runner.end)
+        except ValueError as error:
+            raise InputError("The choices must be different texts, none of them empty.") from error
 
     # Many at once, for evaluations: in the order of the requests, which wait in no queue
 
@@ -164,7 +212,8 @@ class InProcessEngine:
 
     def generate_many(self, adapter: AdapterRef, requests: Sequence[Request]) -> list[str]:
         """The given expert's answer to every request, without routing; the requests' `stack` is not read."""
-        return self._with(adapter, "expert", requests)
+        answers: list[Completion] = self._with(adapter, "expert", requests)
+        return [answer.text for answer in answers]
 
     def _with(self, adapter: AdapterRef, kind: str, requests: Sequence[Request], **options: Any) -> list[Any]:
         held: list[str] = []
@@ -211,9 +260,8 @@ class InProcessEngine:
 
     # On the caller's thread
 
-    def _submit(self, request: Request, **options: Any) -> Future[Any]:
-        deadline = time.monotonic() + self.limits.deadline_s
-        job = self._job(request, self._stacks.acquire(request.stack), deadline, **options)
+    def _submit(self, asked: Request | Chat, deployment: Deployment, **options: Any) -> Future[Any]:
+        job = self._job(asked, deployment, time.monotonic() + self.limits.deadline_s, **options)
         try:
             self._scheduler.submit([job])
         except BaseException:
@@ -221,26 +269,28 @@ class InProcessEngine:
             raise
         return job.future
 
-    def _job(self, request: Request, deployment: Deployment, deadline: float, **options: Any) -> Job:
+    def _job(self, asked: Request | Chat, deployment: Deployment, deadline: float, **options: Any) -> Job:
         """The request, checked and prepared for the first adapter; it owns the pins of the deployment from now on."""
         try:
             first, prompts = deployment.first, self._runner.prompts
             self._pool.check(first.ref.digest)
+            turns = asked.turns(first.card) if isinstance(asked, Chat) else Turns.of(first.card, asked.prompt)
+            request = asked.request(turns) if isinstance(asked, Chat) else asked
             job = Job.of(request, deployment, deadline, **options)
             job.pixels = prompts.pixels(job.image, first.card.min_pixels, first.card.max_pixels)
-            job.prompt = prompts.ids(first.card, job.words, job.pixels.grid)
+            job.prompt = prompts.turns_ids(turns, job.pixels.grid)
             job.mark("preprocess")
         except BaseException:
             self._pool.unpin(deployment.digests)
             raise
         return job
 
-    def _load(self, adapter: AdapterRef, kind: str, held: list[str]) -> Role:
-        """Pin the adapter, added to `held`, after reading it if it is not in the pool."""
+    def _load(self, adapter: AdapterRef, kind: str | None, held: list[str]) -> Role:
+        """Pin the adapter, of any kind where `kind` is None, and add it to `held`; read it if it is not in the pool."""
         card = self._pool.pin(adapter.digest) or self._read(adapter.digest)
         held.append(adapter.digest)
-        if card.kind != kind:
-            raise InputError(f"The adapter {adapter.name} is no {kind}: its card says {card.kind}.")
+        if kind:
+            check_kind(adapter, card, kind)
         return Role(adapter, card)
 
     def _read(self, digest: str) -> AdapterCard:

@@ -11,16 +11,14 @@ from typing import Any
 from PIL import Image
 
 from adapters.card import AdapterCard
-from datasets_app.errors import InputError
+from inference.engines.checks import check_request
 from inference.engines.images import decode
 from inference.engines.in_process.batch import View
 from inference.engines.in_process.prefixes import Prefix
-from inference.engines.in_process.prompts import Pixels, check_words
+from inference.engines.in_process.prompts import Pixels
 from inference.engines.in_process.text import TextStream
 from inference.engines.types import AdapterRef, Decision, Request, StreamEvent
 from inference.routing.trie import NameTrie
-
-MAX_TOKENS = 4096
 
 
 @dataclass(frozen=True)
@@ -89,9 +87,7 @@ class Job:
     @classmethod
     def of(cls, request: Request, deployment: Deployment, deadline: float, **options: Any) -> Job:
         """Check the request and decode its image; InputError otherwise."""
-        check_words(request.prompt)
-        if type(request.max_tokens) is not int or not 1 <= request.max_tokens <= MAX_TOKENS:
-            raise InputError(f"max_tokens must be a whole number from 1 to {MAX_TOKENS}.")
+        check_request(request)
         started = time.perf_counter()
         image = decode(request.image)
         return cls(deployment, image, request.prompt, request.max_tokens, deadline, _marked=started, **options)

@@ -13,21 +13,10 @@ from PIL import Image
 
 from adapters.card import AdapterCard
 from datasets_app.errors import InputError
-
-MAX_PROMPT_CHARACTERS = 16_000
+from inference.engines.chat import SLOT, Text, Turns
 
 _BEFORE, _AFTER, _SYSTEM = "\ue000before\ue000", "\ue000after\ue000", "\ue000system\ue000"
 _MARKS = re.compile(f"({_BEFORE}|{_AFTER}|{_SYSTEM})")
-
-
-def check_words(words: str) -> None:
-    """InputError if the user's words are too long or hold a lone surrogate, which no encoding has."""
-    if len(words) > MAX_PROMPT_CHARACTERS:
-        raise InputError(f"The prompt has {len(words)} characters; at most {MAX_PROMPT_CHARACTERS} are accepted.")
-    try:
-        words.encode()
-    except UnicodeEncodeError as error:
-        raise InputError("The prompt is not valid Unicode: it holds a lone surrogate.") from error
 
 
 @dataclass(frozen=True)
@@ -66,9 +55,13 @@ class PromptBuilder:
         The card's texts are tokenised as training does; in the user's words, nothing becomes an added token:
         the added tokens, image placeholders among them, are exactly those of the prompt without words.
         """
+        return self.turns_ids(Turns.of(card, words), grid)
+
+    def turns_ids(self, turns: Turns, grid: torch.Tensor) -> list[int]:
+        """The same for texts that need not be a card's."""
         with self._writing:
-            ids = self._assemble(card, words, grid)
-            if words and self._structure(ids) != self._structure(self._assemble(card, "", grid)):
+            ids, wordless = self._assemble(turns, grid), turns.wordless
+            if turns != wordless and self._structure(ids) != self._structure(self._assemble(wordless, grid)):
                 raise InputError("The prompt cannot be told apart from control tokens: reword it.")
             return ids
 
@@ -76,6 +69,14 @@ class PromptBuilder:
         """Token ids of an adapter's name as the router answers it, without the end token."""
         with self._writing:
             return self._encode(name)
+
+    def choice_ids(self, choice: str) -> list[int]:
+        """The same for what a stranger would have answered; InputError if it holds an added token."""
+        with self._writing:
+            ids = self._encode(choice)
+            if self._structure(ids):
+                raise InputError("A choice holds a control token.")
+            return ids
 
     def text(self, ids: list[int]) -> str:
         """The text of generated ids."""
@@ -91,14 +92,13 @@ class PromptBuilder:
         )
         return tuple(self._encode(whole.removeprefix(turn))) if whole.startswith(turn) else ()
 
-    def _assemble(self, card: AdapterCard, words: str, grid: torch.Tensor) -> list[int]:
-        before, _, after = card.human.partition("<image>")
-        texts = {_BEFORE: (before, words), _AFTER: (after, words), _SYSTEM: (card.system or "", "")}
+    def _assemble(self, turns: Turns, grid: torch.Tensor) -> list[int]:
+        texts = {_BEFORE: turns.before, _AFTER: turns.after, _SYSTEM: turns.system}
         pads = int(grid.prod()) // self._merged_patches
         ids: list[int] = []
-        for piece in _MARKS.split(self._frame(card, before, after)):
+        for piece in _MARKS.split(self._frame(turns)):
             if piece in texts:
-                ids += self._plain(*texts[piece])
+                ids += self._plain(texts[piece])
                 continue
             for token in self._encode(piece):
                 ids += [token] * pads if token == self.image_token else [token]
@@ -106,9 +106,9 @@ class PromptBuilder:
             raise InputError("The card's texts must not hold image placeholders of their own.")
         return ids
 
-    def _frame(self, card: AdapterCard, before: str, after: str) -> str:
+    def _frame(self, turns: Turns) -> str:
         """The chat template with a mark where each text belongs; there are eight of them."""
-        key = (bool(before.strip()), bool(after.strip()), bool(card.system))
+        key = (bool(turns.before.template.strip()), bool(turns.after.template.strip()), bool(turns.system.template))
         if key not in self._frames:
             self._frames[key] = self._render(*key)
         return self._frames[key]
@@ -123,10 +123,10 @@ class PromptBuilder:
         messages = [*first, {"role": "user", "content": content}]
         return str(self._processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
 
-    def _plain(self, template: str, words: str) -> list[int]:
-        """Ids of `template` with `words` filled in, cut inside each added token that the words would form."""
-        prefix, slot, suffix = template.partition("{prompt}")
-        text = prefix + (words if slot else "") + suffix
+    def _plain(self, part: Text) -> list[int]:
+        """Ids of the text, cut inside each added token that the words would form."""
+        prefix, slot, suffix = part.template.partition(SLOT)
+        text = prefix + (part.words if slot else "") + suffix
         start, end = len(prefix), len(text) - len(suffix)
         cuts = [
             match.start() + 1

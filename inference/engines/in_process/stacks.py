@@ -39,6 +39,14 @@ class Stacks:
             if old:
                 self._pool.unpin(old.digests)
 
+    def retire(self, digest: str) -> bool:
+        """Let no request name the stack any more; False if none could."""
+        with self._lock:
+            stack = self._deployed.pop(digest, None)
+        if stack:
+            self._pool.unpin(stack.digests)
+        return stack is not None
+
     def acquire(self, digest: str) -> Deployment:
         """The stack, its adapters pinned for one request; StackNotDeployed if it isn't there."""
         with self._lock:

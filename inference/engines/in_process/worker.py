@@ -10,6 +10,7 @@ import torch
 
 from datasets_app.errors import InputError
 from inference.engines.base import EngineBusy, EngineError
+from inference.engines.chat import Completion
 from inference.engines.in_process.batch import Batch, View, look
 from inference.engines.in_process.jobs import Job, Role
 from inference.engines.in_process.keys_values import KeysValues
@@ -267,7 +268,7 @@ class Worker:
         text = self._runner.prompts.text(job.tokens)
         reason = "stop" if token in self._runner.ends else "length"
         if job.decision is None:
-            self._finish(job, text)
+            self._finish(job, Completion(text, len(job.tokens), reason, len(job.prompt)))
         else:
             call = parse_tool_call(text)
             self._finish(job, StackedResult(job.decision, text, call, len(job.tokens), reason, job.told_timings))

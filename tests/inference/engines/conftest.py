@@ -20,6 +20,7 @@ from adapters.backbone.spec import BaseSpec, fingerprint
 from adapters.card import AdapterCard
 from adapters.store import Store
 from inference.engines.base import Engine
+from inference.engines.http import HttpEngine
 from inference.engines.in_process import InProcessEngine
 from inference.engines.remote import RemoteEngine
 from inference.engines.types import AdapterRef, Request, StackSpec
@@ -122,7 +123,15 @@ def remote(server: str) -> Iterator[RemoteEngine]:
     client.close()
 
 
-@pytest.fixture(params=["engine", "remote"])
+@pytest.fixture(scope="session")
+def http(server: str, world: World) -> Iterator[HttpEngine]:
+    """The same process, asked as an OpenAI server."""
+    client = HttpEngine(server, TOKEN, str(world.store.root))
+    yield client
+    client.close()
+
+
+@pytest.fixture(params=["engine", "remote", "http"])
 def any_engine(request: pytest.FixtureRequest, world: World) -> Engine:
     """Each implementation of the seam in turn, with the stack deployed."""
     found: Engine = request.getfixturevalue(request.param)

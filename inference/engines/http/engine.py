@@ -1,0 +1,252 @@
+"""The engine behind an OpenAI server."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from adapters.card import AdapterCard
+from adapters.store import Store
+from datasets_app.errors import InputError
+from inference.engines.base import EngineError, StackNotDeployed
+from inference.engines.chat import model_name
+from inference.engines.checks import check_kind, check_labels, check_request, check_stack
+from inference.engines.http.labels import Step, label_probabilities
+from inference.engines.http.messages import body, data_url
+from inference.engines.http.server import OpenAIServer
+from inference.engines.types import AdapterRef, Decision, Request, StackedResult, StackSpec, StreamEvent, TextDelta
+from inference.routing.scoring import best
+from inference.routing.tool_call import parse_tool_call
+
+DEADLINE_S = 60.0
+TOP = 20  # as many alternatives to a token as OpenAI's protocol allows, and vLLM by default
+STACKS = 32
+
+
+@dataclass(frozen=True)
+class _Role:
+    ref: AdapterRef
+    card: AdapterCard
+
+
+@dataclass(frozen=True)
+class _Deployed:
+    spec: StackSpec
+    router: _Role
+    experts: dict[str, _Role]
+
+
+class HttpEngine:
+    """Implements `inference.engines.base.Engine` against the OpenAI server at `url`, vLLM's or our own.
+
+    `store` is the folder of the adapter store, `server_store` the same folder as the server names it. Each adapter
+    version is a model of its own, `name@sha256:…`. Safe to call from any thread.
+    """
+
+    def __init__(
+        self, url: str, token: str, store: str, server_store: str = "", deadline_s: float = DEADLINE_S
+    ) -> None:
+        if not url:
+            raise EngineError("The engine 'http' needs the URL of its server.")
+        self._server = OpenAIServer(url, token)
+        self._store = Store(Path(store))
+        self._server_store = server_store or str(Path(store).absolute())
+        self._deadline_s = deadline_s
+        self._lock = Lock()
+        self._stacks: dict[str, _Deployed] = {}  # the one deployed longest ago first
+        self._cards: dict[str, AdapterCard] = {}
+
+    def deploy(self, stack: StackSpec) -> None:
+        """Have the server load every adapter of the stack that it does not hold; idempotent."""
+        bases, loaded = self._held()
+        check_stack(stack, bases)
+        router = self._role(stack.router, "router", stack.base)
+        experts = {expert.name: self._role(expert, "expert", stack.base) for expert in stack.experts}
+        check_labels(stack, router.card)
+        for ref in (stack.router, *stack.experts):
+            if model_name(ref) not in loaded:
+                self._load(ref)
+        with self._lock:
+            self._stacks.pop(stack.digest, None)
+            self._stacks[stack.digest] = _Deployed(stack, router, experts)
+            while len(self._stacks) > STACKS:
+                del self._stacks[next(iter(self._stacks))]
+
+    def route(self, request: Request) -> Decision:
+        """Decide which expert should answer."""
+        return self._decide(_Asking(self._acquire(request), request, self._deadline_s))
+
+    def infer(self, request: Request) -> StackedResult:
+        """Route, then generate with the chosen expert."""
+        asking = _Asking(self._acquire(request), request, self._deadline_s)
+        decision = self._decide(asking)
+        if decision.adapter is None:
+            return asking.nothing(decision)
+        with _understood():
+            answer = self._server.complete(asking.body(asking.expert(decision)), asking.deadline)
+            choice = answer["choices"][0]
+            return asking.result(decision, choice["message"]["content"], choice["finish_reason"], answer["usage"])
+
+    def stream(self, request: Request) -> Iterator[StreamEvent]:
+        """`infer` as it happens. Closing the iterator ends the request at the server."""
+        asking = _Asking(self._acquire(request), request, self._deadline_s)
+        decision = self._decide(asking)
+        yield decision
+        if decision.adapter is None:
+            yield asking.nothing(decision)
+            return
+        try:
+            yield from self._answer(asking, decision)
+        except StackNotDeployed:  # Nobody can ask again from the start: the decision has been told.
+            self.deploy(asking.deployed.spec)
+            yield from self._answer(asking, decision)
+
+    def status(self) -> dict[str, object]:
+        """The base's fingerprint, the server, what is deployed, and the adapters that the server holds."""
+        bases, loaded = self._held()
+        with self._lock:
+            stacks = list(self._stacks)
+        return {
+            "base": next((base for base in bases if base.startswith("sha256:")), None),
+            "server": self._server.url,
+            "stacks": stacks,
+            "adapters": sorted(model.partition("@")[2] for model in loaded),
+        }
+
+    def close(self) -> None:
+        """Close the connections; the server goes on."""
+        self._server.close()
+
+    def _held(self) -> tuple[list[str], set[str]]:
+        """The names under which the server serves its base, and the adapters that it has loaded."""
+        with _understood():
+            models = self._server.models()["data"]
+            bases = [str(model["id"]) for model in models if model.get("parent") is None]
+            return bases, {str(model["id"]) for model in models if model.get("parent") is not None}
+
+    def _role(self, ref: AdapterRef, kind: str, base: str) -> _Role:
+        """The adapter with its card, its files compared with their hash when this process first meets them."""
+        card = self._cards.get(ref.digest)
+        if card is None:
+            card = self._cards[ref.digest] = AdapterCard.read(self._store.verify(ref.digest).path)
+        check_kind(ref, card, kind)
+        if card.base != base:
+            raise InputError(f"The adapter {ref.name} belongs to another base than its stack.")
+        return _Role(ref, card)
+
+    def _load(self, ref: AdapterRef) -> None:
+        path = f"{self._server_store}/{ref.digest.removeprefix('sha256:')}"
+        try:
+            self._server.load(model_name(ref), path)
+        except StackNotDeployed as error:
+            raise EngineError(f"The engine's server cannot load adapters, or finds none at {path}.") from error
+        except InputError:
+            if model_name(ref) not in self._held()[1]:  # else another process was quicker
+                raise
+
+    def _acquire(self, request: Request) -> _Deployed:
+        check_request(request)
+        with self._lock:
+            deployed = self._stacks.get(request.stack)
+        if deployed is None:
+            raise StackNotDeployed(f"The engine does not hold the stack {request.stack[:80]}: deploy it first.")
+        return deployed
+
+    def _decide(self, asking: _Asking) -> Decision:
+        router = asking.deployed.router
+        limit = max(len(label.encode()) for label in router.card.labels) + 1
+
+        def ask(labels: list[str]) -> list[Step]:
+            options = {"logprobs": True, "top_logprobs": TOP, "structured_outputs": {"choice": labels}}
+            with _understood():
+                answer = self._server.complete(asking.body(router, limit) | options, asking.deadline)
+                return [_step(entry) for entry in answer["choices"][0]["logprobs"]["content"]]
+
+        chances = label_probabilities(router.card.labels, ask)
+        asking.mark("route")
+        label = best(chances)
+        expert = asking.deployed.experts.get(label)
+        timings = dict(asking.timings)
+        return Decision(label, expert.ref if expert else None, chances, router.ref, asking.request.stack, timings)
+
+    def _answer(self, asking: _Asking, decision: Decision) -> Iterator[StreamEvent]:
+        text, reason, usage = "", None, None
+        with _understood():
+            with closing(self._server.stream(asking.body(asking.expert(decision)), asking.deadline)) as chunks:
+                for chunk in chunks:
+                    usage = chunk.get("usage") or usage
+                    for choice in chunk["choices"]:
+                        reason = choice.get("finish_reason") or reason
+                        if delta := choice["delta"].get("content"):
+                            text += delta
+                            yield TextDelta(delta)
+            yield asking.result(decision, text, reason, usage)
+
+
+class _Asking:
+    """One request under way."""
+
+    def __init__(self, deployed: _Deployed, request: Request, seconds: float) -> None:
+        self.deployed = deployed
+        self.request = request
+        self.timings: dict[str, float] = {}
+        self._began = self._marked = time.monotonic()
+        self.deadline = self._began + seconds
+        self._image_url = data_url(request.image)
+        self.mark("preprocess")
+
+    def mark(self, stage: str) -> None:
+        """Count the milliseconds since the last mark as those of `stage`."""
+        now = time.monotonic()
+        self.timings |= {stage: (now - self._marked) * 1000, "total": (now - self._began) * 1000}
+        self._marked = now
+
+    def expert(self, decision: Decision) -> _Role:
+        """The one that answers."""
+        return self.deployed.experts[decision.label]
+
+    def body(self, role: _Role, max_tokens: int | None = None) -> dict[str, Any]:
+        """A chat with the adapter."""
+        limit = max_tokens or self.request.max_tokens
+        return body(model_name(role.ref), role.card, self.request, self._image_url, limit)
+
+    def nothing(self, decision: Decision) -> StackedResult:
+        """No expert was meant."""
+        return StackedResult(decision, "", None, 0, "none", decision.timings)
+
+    def result(self, decision: Decision, text: str | None, reason: Any, usage: Any) -> StackedResult:
+        """The answer; servers count the end token among its tokens."""
+        if reason not in ("stop", "length"):
+            raise EngineError(f"The engine's server ended an answer for the reason {str(reason)[:80]!r}.")
+        self.mark("generate")
+        tokens = int(usage["completion_tokens"]) - (reason == "stop")
+        return StackedResult(decision, text or "", parse_tool_call(text or ""), tokens, reason, dict(self.timings))
+
+
+@contextmanager
+def _understood() -> Iterator[None]:
+    """EngineError for an answer in another form than the protocol's."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (ValueError, ArithmeticError, KeyError, TypeError, IndexError, AttributeError) as error:
+        raise EngineError("The engine's server answered something else than was asked for.") from error
+
+
+def _step(entry: dict[str, Any]) -> Step:
+    """The token of one position, and what else might have stood there."""
+    told = {str(one["token"]): _probability(one["logprob"]) for one in (*entry["top_logprobs"], entry)}
+    return Step(str(entry["token"]), told)
+
+
+def _probability(logprob: float) -> float:
+    if not logprob <= 1e-3:  # not a number, or more than certain
+        raise ValueError("no log-probability")
+    return math.exp(logprob)

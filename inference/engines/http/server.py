@@ -1,0 +1,149 @@
+"""The server's protocol: requests, and its refusals as the engine's exceptions."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+
+from datasets_app.errors import InputError
+from inference.engines.base import EngineBusy, EngineError, StackNotDeployed
+
+CONNECT_S = 5.0
+LOAD_S = 600.0  # adapters of gigabytes from a cold disk
+MAX_RETRY_S = 3600.0
+MAX_MESSAGE = 300
+DATA, DONE = "data:", "[DONE]"
+
+logger = logging.getLogger(__name__)
+
+
+class OpenAIServer:
+    """The server at `url`. Safe to call from any thread.
+
+    Answers are returned as they are parsed, whatever they hold. EngineError where the server cannot be reached or
+    fails, EngineBusy where it has no time, StackNotDeployed where it does not know the model, InputError for what
+    else it refuses.
+    """
+
+    def __init__(self, url: str, token: str) -> None:
+        self.url = url.rstrip("/")
+        self._client = httpx.Client(
+            base_url=self.url,
+            headers={"Authorization": f"Bearer {token}"} if token else {},
+            trust_env=False,  # A proxy has no business between us and our engine.
+        )
+
+    def models(self) -> Any:
+        """`GET /v1/models`."""
+        return self._call("GET", "/v1/models", None, time.monotonic() + CONNECT_S).json()
+
+    def load(self, name: str, path: str) -> None:
+        """Serve the adapter in the server's folder `path` as the model `name`."""
+        body = {"lora_name": name, "lora_path": path}
+        self._call("POST", "/v1/load_lora_adapter", body, time.monotonic() + LOAD_S)
+
+    def complete(self, body: dict[str, Any], deadline: float) -> Any:
+        """A whole answer, awaited until `deadline` (of time.monotonic())."""
+        return self._call("POST", "/v1/chat/completions", body, deadline).json()
+
+    def stream(self, body: dict[str, Any], deadline: float) -> Generator[Any]:
+        """The chunks of an answer. Whoever closes the iterator, a generator, ends the request."""
+        options = body | {"stream": True, "stream_options": {"include_usage": True}}
+        limits = _limits(deadline)
+        with (
+            self._reaching(),
+            self._client.stream("POST", "/v1/chat/completions", json=options, timeout=limits) as response,
+        ):
+            if response.status_code != httpx.codes.OK:
+                response.read()
+                raise self._refusal(response)
+            for line in response.iter_lines():
+                if time.monotonic() > deadline:
+                    raise _late()
+                data = line.removeprefix(DATA).strip()
+                if data == DONE:
+                    return
+                if line.startswith(DATA):
+                    chunk = json.loads(data)
+                    if isinstance(chunk, dict) and "error" in chunk:
+                        raise self._broken_off(chunk["error"])
+                    yield chunk
+        raise EngineError(f"The engine at {self.url} broke the answer off.")
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def _call(self, method: str, path: str, body: dict[str, Any] | None, deadline: float) -> httpx.Response:
+        with self._reaching():
+            response = self._client.request(method, path, json=body, timeout=_limits(deadline))
+        if response.status_code != httpx.codes.OK:
+            raise self._refusal(response)
+        return response
+
+    @contextmanager
+    def _reaching(self) -> Iterator[None]:
+        try:
+            yield
+        except httpx.ConnectError as error:
+            raise EngineError(f"The engine is not running at {self.url}.") from error
+        except httpx.ConnectTimeout as error:
+            raise EngineError(f"The engine at {self.url} cannot be reached.") from error
+        except httpx.TimeoutException as error:
+            raise _late() from error
+        except httpx.HTTPError as error:
+            raise EngineError(f"The engine at {self.url} broke the connection off.") from error
+
+    def _refusal(self, response: httpx.Response) -> Exception:
+        status, message = response.status_code, _message(response)
+        match status:
+            case 401 | 403:
+                return EngineError(f"The engine at {self.url} does not accept our token.")
+            case 404:
+                return StackNotDeployed(f"The engine does not hold an adapter of the stack: deploy it first. {message}")
+            case 429 | 503:
+                return EngineBusy(message or "The engine is busy: try again later.", _retry_after(response))
+            case _ if 400 <= status < 500:
+                return InputError(message or f"The engine refused the request with status {status}.")
+        logger.error("The engine at %s failed with status %d: %s", self.url, status, message)
+        return EngineError(f"The engine at {self.url} failed with status {status}; its log says why.")
+
+    def _broken_off(self, error: Any) -> Exception:
+        details = error if isinstance(error, dict) else {}
+        if details.get("code") in ("busy", 429, 503):
+            return EngineBusy(str(details.get("message"))[:MAX_MESSAGE])
+        logger.error("The engine at %s broke an answer off: %s", self.url, str(error)[:MAX_MESSAGE])
+        return EngineError(f"The engine at {self.url} broke the answer off.")
+
+
+def _limits(deadline: float) -> httpx.Timeout:
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise _late()
+    return httpx.Timeout(left, connect=min(left, CONNECT_S))
+
+
+def _late() -> EngineBusy:
+    return EngineBusy("The engine did not answer in time: ask for fewer tokens, or later.")
+
+
+def _message(response: httpx.Response) -> str:
+    """What the server says of a refusal: in OpenAI's shape, or as older versions of vLLM have it."""
+    try:
+        body = response.json()
+        error = body.get("error", body)
+        return str(error["message"])[:MAX_MESSAGE]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return ""
+
+
+def _retry_after(response: httpx.Response) -> float | None:
+    """Seconds; the header's other form, a date, is not worth a clock that is right."""
+    value = response.headers.get("Retry-After", "")
+    return min(float(value), MAX_RETRY_S) if value.isascii() and value.isdigit() else None

@@ -1,0 +1,186 @@
+"""The OpenAI protocol on the engine's server, as vLLM speaks it with LoRA: every loaded adapter is a model."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import time
+import uuid
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from aiohttp import web
+
+from adapters.stack_spec import AdapterRef
+from datasets_app.errors import InputError
+from inference.engines import wire
+from inference.engines.base import EngineError, StackNotDeployed
+from inference.engines.chat import Completion, adapter_named
+from inference.engines.types import TextDelta
+from inference.server.choices import logprobs
+from inference.server.host import Host, HostedEngine
+from inference.server.openai_bodies import ChatBody, LoadBody, UnloadBody, read
+
+logger = logging.getLogger(__name__)
+
+PREFIX = "/v1/"
+OWNER = "switchyard"
+NOT_FOUND = "model_not_found"
+
+
+def routes(host: Host) -> list[web.RouteDef]:
+    """The routes below `PREFIX`."""
+    api = _Api(host)
+    return [
+        web.get("/v1/models", api.models),
+        web.post("/v1/chat/completions", api.complete),
+        web.post("/v1/load_lora_adapter", api.load),
+        web.post("/v1/unload_lora_adapter", api.unload),
+    ]
+
+
+def describe(error: Exception) -> tuple[int, str, str]:
+    """HTTP status, code and message of a failure, with the codes that OpenAI's clients know."""
+    status, code, message = wire.describe(error)
+    if isinstance(error, StackNotDeployed):
+        return 404, NOT_FOUND, message
+    return 400 if isinstance(error, InputError) else status, code, message
+
+
+def error_body(status: int, code: str, message: str) -> bytes:
+    """OpenAI's shape of failures."""
+    kind = "server_error" if status >= 500 else "invalid_request_error"
+    return json.dumps({"error": {"message": message, "type": kind, "param": None, "code": code}}).encode()
+
+
+class _Api:
+    def __init__(self, host: Host) -> None:
+        self._host = host
+
+    async def models(self, request: web.Request) -> web.Response:
+        engine = self._host.engine
+        base = {"id": engine.base, "object": "model", "created": 0, "owned_by": OWNER}
+        loaded = [base | {"id": model, "root": model, "parent": engine.base} for model in engine.models]
+        return web.json_response({"object": "list", "data": [base | {"root": engine.base, "parent": None}, *loaded]})
+
+    async def load(self, request: web.Request) -> web.Response:
+        engine = self._host.engine
+        body = read(LoadBody, await request.read())
+        adapter = _stored(engine, body)
+        if body.lora_name in engine.models:
+            raise InputError(f"The lora adapter '{body.lora_name}' has already been loaded.")
+        await asyncio.to_thread(engine.load_model, adapter)
+        return web.Response(text=f"Success: LoRA adapter '{body.lora_name}' added successfully.")
+
+    async def unload(self, request: web.Request) -> web.Response:
+        engine = self._host.engine
+        body = read(UnloadBody, await request.read())
+        if not engine.unload_model(body.lora_name):
+            raise StackNotDeployed(f"The lora adapter '{body.lora_name[:200]}' cannot be found.")
+        return web.Response(text=f"Success: LoRA adapter '{body.lora_name}' removed successfully.")
+
+    async def complete(self, request: web.Request) -> web.StreamResponse:
+        engine, data = self._host.engine, await request.read()
+        body = await asyncio.to_thread(read, ChatBody, data)
+        body.check()
+        if body.model not in engine.models:
+            raise StackNotDeployed(f"The model `{body.model[:200]}` does not exist.")
+        if body.choices is not None:
+            return await self._choose(engine, body, body.choices)
+        if body.stream:
+            return await self._stream(request, engine, body)
+        done = await self._host.call(lambda: engine.submit_completion(body.chat()))
+        return _answer(body.model, done.text, done.finish_reason, None, _usage(done))
+
+    async def _choose(self, engine: HostedEngine, body: ChatBody, choices: list[str]) -> web.Response:
+        spelled = await asyncio.to_thread(engine.spell, choices)
+        decision = await self._host.call(lambda: engine.submit_choice(body.chat(), choices))
+        content = None
+        if body.logprobs:
+            told = logprobs(decision.probabilities, spelled, decision.label, body.top_logprobs or 0)
+            content = {"content": told}
+        return _answer(body.model, decision.label, "stop", content, None)
+
+    async def _stream(self, request: web.Request, engine: HostedEngine, body: ChatBody) -> web.StreamResponse:
+        """Server-sent events. What fails before the first is an ordinary refusal, what fails later an event."""
+        events = self._host.stream(lambda tell: engine.submit_completion(body.chat(), tell))
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-cache"})
+        async with contextlib.aclosing(events):
+            event = await anext(events)
+            await response.prepare(request)
+            chunks = _Chunks(body)
+            await response.write(chunks.delta({"role": "assistant", "content": ""}))
+            try:
+                await _tell(response, chunks, event, events)
+            except Exception as error:
+                if not isinstance(error, InputError | EngineError):
+                    logger.exception("A stream failed")
+                status, code, message = describe(error)
+                await response.write(b"data: " + error_body(status, code, message) + b"\n\n")
+            await response.write(b"data: [DONE]\n\n")
+        await response.write_eof()
+        return response
+
+
+async def _tell(response: web.StreamResponse, chunks: _Chunks, event: Any, events: AsyncGenerator[Any]) -> None:
+    while not isinstance(event, Completion):
+        if isinstance(event, TextDelta):
+            await response.write(chunks.delta({"content": event.text}))
+        event = await anext(events)
+    await response.write(chunks.delta({}, event.finish_reason))
+    if chunks.counts:
+        await response.write(chunks.usage(event))
+
+
+class _Chunks:
+    """The chunks of one streamed answer."""
+
+    def __init__(self, body: ChatBody) -> None:
+        self.counts = bool(body.stream_options and body.stream_options.include_usage)
+        self._head = _head("chat.completion.chunk", body.model)
+
+    def delta(self, delta: dict[str, str], finish_reason: str | None = None) -> bytes:
+        """Some text, or the end."""
+        return self._chunk([{"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}])
+
+    def usage(self, done: Completion) -> bytes:
+        """How many tokens it was."""
+        return self._chunk([], usage=_usage(done))
+
+    def _chunk(self, choices: list[dict[str, Any]], **more: Any) -> bytes:
+        return f"data: {json.dumps(self._head | {'choices': choices} | more)}\n\n".encode()
+
+
+def _stored(engine: HostedEngine, body: LoadBody) -> AdapterRef:
+    """The adapter that is meant. Its path is compared with where the store keeps it, and never opened."""
+    adapter = adapter_named(body.lora_name)
+    folder = engine.folder(adapter.digest)
+    if body.lora_path not in (adapter.digest, str(folder.absolute()), str(folder.resolve())):
+        raise InputError(
+            "Field 'lora_path': give the folder in the store, or the digest, of the adapter in 'lora_name'."
+        )
+    return adapter
+
+
+def _answer(
+    model: str, text: str, finish_reason: str, logprobs: dict[str, Any] | None, usage: dict[str, int] | None
+) -> web.Response:
+    message = {"role": "assistant", "content": text}
+    choice = {"index": 0, "message": message, "logprobs": logprobs, "finish_reason": finish_reason}
+    return web.json_response(_head("chat.completion", model) | {"choices": [choice], "usage": usage})
+
+
+def _head(kind: str, model: str) -> dict[str, Any]:
+    return {"id": f"chatcmpl-{uuid.uuid4().hex}", "object": kind, "created": int(time.time()), "model": model}
+
+
+def _usage(done: Completion) -> dict[str, int]:
+    """As vLLM counts: an end token that was generated is one of the answer's."""
+    own = done.tokens + (done.finish_reason == "stop")
+    return {
+        "prompt_tokens": done.prompt_tokens,
+        "completion_tokens": own,
+        "total_tokens": done.prompt_tokens + own,
+    }
