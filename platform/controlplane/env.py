@@ -34,6 +34,7 @@ env = environ.Env(
     SWITCHYARD_EMAIL_FROM=(str, "switchyard@localhost"),
     SWITCHYARD_WEBHOOK_URL=(str, ""),
     SWITCHYARD_WEBHOOK_SECRET=(str, ""),
+    SWITCHYARD_ENGINE=(str, "remote"),
     SWITCHYARD_ENGINE_URL=(str, "http://127.0.0.1:8901"),
     SWITCHYARD_HOSTS=(list, ["127.0.0.1", "localhost", "[::1]"]),
     SWITCHYARD_LOG_LEVEL=(str, "INFO"),

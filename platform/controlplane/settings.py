@@ -317,6 +317,7 @@ if NOTIFY["WEBHOOK_URL"] and len(NOTIFY["WEBHOOK_SECRET"]) < 16:
     raise ImproperlyConfigured("SWITCHYARD_WEBHOOK_SECRET must have at least 16 characters: it signs the webhook.")
 RETENTION_DAYS = {"jobs": 30, "checkpoints": 14, "datasets": 180}  # for `prune`
 REEVALUATION_ALPHA = 0.01  # a fall that chance makes once in a hundred re-evaluations is an alert
+ENGINE_ON_MODAL = env.str("SWITCHYARD_ENGINE") == "modal"  # the engine's process asks Modal's containers
 ENGINE: dict[str, Any] = {
     "BACKEND": "inference.engines.remote.RemoteEngine",
     "OPTIONS": {
