@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from datasets_app.samples.source import write_source
+from tests.modal_plane.app import deploy
 
 if TYPE_CHECKING:
     from tests.modal_plane.plane import Plane
@@ -50,7 +49,5 @@ def plane(modal_plane: Plane) -> Iterator[Plane]:
 @pytest.fixture(scope="session")
 def modal_app(modal_plane: Plane) -> str:
     """The product's app, deployed by the modal CLI; its name."""
-    words = [sys.executable, "-m", "modal", "deploy", "-m", "workers.modal_app"]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    deploy()
     return "switchyard"

@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -16,7 +18,8 @@ import modal
 
 from workers.remote.code import PACKAGES, code_digest
 from workers.remote.direct import Direct, pairs
-from workers.remote.names import Names
+from workers.remote.names import MOUNTS, Names
+from workers.remote.serving import Serving
 
 MINUTES = 60
 HOURS = 60 * MINUTES
@@ -26,6 +29,7 @@ CONSTRAINTS = Path(__file__).resolve().parents[1] / "constraints.txt"
 GPUS = os.environ.get("SWITCHYARD_MODAL_GPUS", "H100,A100-80GB,L40S").split(",")
 
 names = Names.from_env()
+serving = Serving.from_env()
 app = modal.App(names.app, tags={"code": code_digest()}, include_source=False)
 
 data = modal.Volume.from_name(names.data, create_if_missing=True, version=2)
@@ -55,7 +59,7 @@ image = (
         extra_options="--constraint /constraints.txt",
         uv_version=UV,
     )
-    .env({"HF_HOME": "/vol/base/huggingface", **names.as_env()})
+    .env({"HF_HOME": "/vol/base/huggingface", **names.as_env(), **serving.as_env()})
     .add_local_python_source(*PACKAGES, ignore=["**/__pycache__", "**/static", "**/migrations"])
 )
 
@@ -68,6 +72,7 @@ MOUNTED: dict[str | PurePosixPath, modal.Volume | modal.CloudBucketMount] = {
 
 with image.imports():
     from workers.remote import job
+    from workers.remote.inference import Inference
 
 
 @app.function(image=image, volumes=MOUNTED, cpu=8, memory=32768, timeout=2 * HOURS, single_use_containers=True)
@@ -92,6 +97,67 @@ def train_job(launch: str) -> None:
 def evaluate_job(launch: str) -> None:
     """Evaluate an adapter or a stack on held-out samples."""
     job.run(launch, claims, data)
+
+
+@app.cls(
+    image=image,
+    volumes={name: MOUNTED[name] for name in ("/vol/checkpoints", "/vol/base")},
+    gpu=serving.gpu_list,
+    cpu=serving.cpus,
+    memory=serving.memory_mib,
+    min_containers=serving.min_containers,
+    max_containers=serving.max_containers,
+    scaledown_window=serving.scaledown_seconds,
+    timeout=10 * MINUTES,
+    startup_timeout=30 * MINUTES,
+    enable_memory_snapshot=True,
+)
+@modal.concurrent(max_inputs=serving.concurrency)
+class StackedInference:
+    """Routes a screenshot and lets the chosen expert answer; `inference.engines.modal` is its caller."""
+
+    @modal.enter(snap=True)
+    def load(self) -> None:
+        """Before the memory snapshot: the weights of the base."""
+        self.inference = Inference(serving, checkpoints, MOUNTS)
+        self.inference.load()
+
+    @modal.enter()
+    def start(self) -> None:
+        """After it: the GPU and the threads."""
+        self.inference.start()
+
+    @modal.exit()
+    def close(self) -> None:
+        """Finish what is being answered."""
+        self.inference.close()
+
+    @modal.method()
+    async def deploy(self, stack: bytes) -> list[Any]:
+        """Load a stack."""
+        return await self.inference.deploy(stack)
+
+    @modal.method()
+    async def route(self, request: bytes) -> list[Any]:
+        """Which expert should answer."""
+        return await self.inference.route(request)
+
+    @modal.method()
+    async def infer(self, request: bytes) -> list[Any]:
+        """Route and answer."""
+        return await self.inference.infer(request)
+
+    @modal.method()
+    async def stream(self, request: bytes) -> AsyncGenerator[bytes]:
+        """The same as it happens."""
+        async with aclosing(self.inference.stream(request)) as lines:
+            async for line in lines:
+                yield line
+
+    @modal.method()
+    async def status(self) -> list[Any]:
+        """What the container holds."""
+        return await self.inference.status()
 
 
 direct = Direct({"data": data, "checkpoints": checkpoints, "sources": sources, "base": base}, claims)

@@ -1,10 +1,12 @@
-"""A stream that has begun."""
+"""Streams: one that has begun, and one whose events another thread tells."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import queue
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 
-from inference.engines.types import StreamEvent
+from inference.engines.types import StackedResult, StreamEvent
 
 
 class Begun(Iterator[StreamEvent]):
@@ -23,3 +25,16 @@ class Begun(Iterator[StreamEvent]):
         """End the request, read or not."""
         if hasattr(self._events, "close"):
             self._events.close()
+
+
+def told(submit: Callable[[Callable[[StreamEvent], None]], Future[StackedResult]]) -> Iterator[StreamEvent]:
+    """What `submit`'s listener is told, last the future's result. Closing the iterator, a generator, cancels it."""
+    events: queue.SimpleQueue[StreamEvent | None] = queue.SimpleQueue()
+    future = submit(events.put)
+    future.add_done_callback(lambda _: events.put(None))
+    try:
+        while (event := events.get()) is not None:
+            yield event
+        yield future.result()
+    finally:
+        future.cancel()

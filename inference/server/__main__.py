@@ -1,6 +1,8 @@
 """Run the engine process.
 
 SWITCHYARD_ENGINE_TOKEN=… python -m inference.server --base PATH --store DIR --port 8801
+
+With --modal-app no model is loaded here: the requests go to the app's containers on Modal.
 """
 
 from __future__ import annotations
@@ -35,11 +37,20 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--threads", type=int, help="CPU threads of a forward pass")
+    parser.add_argument("--modal-app", help="answer with the class that this app has deployed on Modal")
+    parser.add_argument("--modal-volume", help="its volume of adapters")
+    parser.add_argument("--modal-environment")
+    parser.add_argument("--modal-version", type=int)
     return parser.parse_args(arguments)
 
 
 def load_engine(options: argparse.Namespace) -> HostedEngine:
-    """Load the model; imports torch here so that the port opens at once."""
+    """Load the model; imports torch, or modal, here so that the port opens at once."""
+    if options.modal_app:
+        from inference.engines.modal.engine import ModalEngine
+
+        where = {"environment": options.modal_environment, "version": options.modal_version}
+        return ModalEngine(options.modal_app, Store(options.store), options.modal_volume, **where)
     # On a busy machine threads that spin while they wait make a forward pass many times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("GOMP_SPINCOUNT", "0")

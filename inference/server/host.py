@@ -77,6 +77,13 @@ class Host:
         self._failed = failed
         self._engine: HostedEngine | None = None
 
+    @classmethod
+    def around(cls, engine: HostedEngine) -> Host:
+        """A host whose engine is there."""
+        host = cls(lambda: engine, lambda: None)
+        host._engine = engine
+        return host
+
     def start(self) -> None:
         """Begin to load. The thread is a daemon: whoever stops the process needn't wait for it."""
         threading.Thread(target=self._run, name="engine-loader", daemon=True).start()

@@ -19,6 +19,11 @@ def command() -> list[str]:
     words += ["--store", str(settings.DATA_ROOT / "store" / "adapters")]
     if base["revision"]:
         words += ["--revision", base["revision"]]
+    if settings.ENGINE_ON_MODAL:
+        account = settings.COMPUTE["modal"]["OPTIONS"]
+        words += ["--modal-app", account["app"], "--modal-volume", account["checkpoints"]]
+        for name in ("environment", "version"):
+            words += [f"--modal-{name}", str(account[name])] if account[name] else []
     return words
 
 

@@ -317,11 +317,13 @@ if NOTIFY["WEBHOOK_URL"] and len(NOTIFY["WEBHOOK_SECRET"]) < 16:
     raise ImproperlyConfigured("SWITCHYARD_WEBHOOK_SECRET must have at least 16 characters: it signs the webhook.")
 RETENTION_DAYS = {"jobs": 30, "checkpoints": 14, "datasets": 180}  # for `prune`
 REEVALUATION_ALPHA = 0.01  # a fall that chance makes once in a hundred re-evaluations is an alert
+_OUR_SERVER: dict[str, Any] = {
+    "BACKEND": "inference.engines.remote.RemoteEngine",
+    "OPTIONS": {"url": env.str("SWITCHYARD_ENGINE_URL"), "token": env.str("SWITCHYARD_ENGINE_TOKEN", "")},
+}
 ENGINES: dict[str, dict[str, Any]] = {
-    "remote": {
-        "BACKEND": "inference.engines.remote.RemoteEngine",
-        "OPTIONS": {"url": env.str("SWITCHYARD_ENGINE_URL"), "token": env.str("SWITCHYARD_ENGINE_TOKEN", "")},
-    },
+    "remote": _OUR_SERVER,
+    "modal": _OUR_SERVER,  # whose process asks Modal's containers
     "http": {
         "BACKEND": "inference.engines.http.HttpEngine",
         "OPTIONS": {
@@ -335,6 +337,7 @@ ENGINES: dict[str, dict[str, Any]] = {
 if env.str("SWITCHYARD_ENGINE") not in ENGINES:
     raise ImproperlyConfigured(f"SWITCHYARD_ENGINE must be one of {', '.join(ENGINES)}.")
 ENGINE = ENGINES[env.str("SWITCHYARD_ENGINE")]
+ENGINE_ON_MODAL = env.str("SWITCHYARD_ENGINE") == "modal"
 
 LOGGING = {
     "version": 1,

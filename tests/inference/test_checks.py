@@ -32,7 +32,7 @@ def test_the_engine_http_has_no_default_address() -> None:
 def test_an_unknown_engine_is_refused() -> None:
     done = manage_check(SWITCHYARD_ENGINE="vllm")
     assert done.returncode != 0
-    assert "SWITCHYARD_ENGINE must be one of remote, http" in done.stderr
+    assert "SWITCHYARD_ENGINE must be one of remote, modal, http" in done.stderr
 
 
 @pytest.mark.parametrize("url", ["", "127.0.0.1:8000", "ftp://host", "http://", "http://[", "//host", "/v1"])

@@ -34,6 +34,7 @@ class Function:
     app: App
     definition: pb.Function = field(default_factory=pb.Function)
     metadata: pb.FunctionHandleMetadata = field(default_factory=pb.FunctionHandleMetadata)
+    parameters: bytes = b""
 
     @property
     def data(self) -> pb.FunctionData:
@@ -166,6 +167,8 @@ class Apps:
             supported_output_formats=source.supported_output_formats,
             app_id=function.app.id,
         )
+        if hasattr(source, "class_parameter_info"):
+            metadata.class_parameter_info.CopyFrom(source.class_parameter_info)
         for name, method in source.method_definitions.items():
             metadata.method_handle_metadata[name].CopyFrom(
                 pb.FunctionHandleMetadata(
@@ -188,6 +191,16 @@ class Apps:
         return pb.FunctionGetResponse(
             function_id=function.id, handle_metadata=function.metadata, function=function.data
         )
+
+    def FunctionBindParams(self, request: Any) -> pb.FunctionBindParamsResponse:
+        """An instance of a class: its function with the constructor's arguments."""
+        if request.HasField("function_options"):
+            raise no(Status.UNIMPLEMENTED, "The loopback plane binds no options.")
+        base = self.functions[request.function_id]
+        identity = f"{base.id}-{hashlib.sha256(request.serialized_params).hexdigest()[:8]}"
+        bound = self.functions.setdefault(identity, Function(identity, base.app))
+        bound.definition, bound.metadata, bound.parameters = base.definition, base.metadata, request.serialized_params
+        return pb.FunctionBindParamsResponse(bound_function_id=identity, handle_metadata=bound.metadata)
 
     def ClassCreate(self, request: Any) -> pb.ClassCreateResponse:
         identity = request.existing_class_id or new_id("cs")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ from tests.modal_plane.service import no
 
 Result = pb.GenericResult
 IDLE_SECONDS = 60.0
+HEARTBEAT_SECONDS = 10.0  # the client gives one 15 s
 
 
 @dataclass(eq=False)
@@ -31,7 +33,9 @@ class Call:
     input: pb.FunctionInput
     starts: int = 0
     container: Container | None = None
+    deadline: float = 0.0
     output: pb.FunctionGetOutputsItem | None = None
+    chunks: list[pb.DataChunk] = field(default_factory=list)
     expired: bool = False
     logs: list[tuple[Path, int, int | None]] = field(default_factory=list)
     done: asyncio.Event = field(default_factory=asyncio.Event)
@@ -89,7 +93,7 @@ class Calls:
         elif call.container is not None and request.terminate_containers:
             call.container.kill()
         elif call.container is not None:
-            call.container.cancelled.append(call.input_id)
+            call.container.cancel(call.input_id)
             return
         call.end(Result.GENERIC_STATUS_TERMINATED, "Input was cancelled.")
 
@@ -97,6 +101,28 @@ class Calls:
         call = self.find(request.function_call_id)
         metadata = pb.FunctionCallHandleMetadata(app_id=call.function.app.id, function_id=call.function.id)
         return pb.FunctionCallFromIdResponse(function_call_id=call.id, num_inputs=1, metadata=metadata)
+
+    def FunctionGetCurrentStats(self, request: Any) -> pb.FunctionStats:
+        function = self.apps.functions[request.function_id]
+        containers = [container for container in self.machines.containers if container.function is function]
+        return pb.FunctionStats(
+            backlog=sum(call.function is function for call in self.waiting),
+            num_total_tasks=len(containers),
+            num_running_inputs=sum(len(container.calls) for container in containers),
+        )
+
+    async def FunctionCallGetDataOut(self, request: Any) -> AsyncIterator[pb.DataChunk]:
+        """What a generator has yielded after `last_index`, and what it yields within some seconds."""
+        call, sent = self.find(request.function_call_id), request.last_index
+        deadline = time.monotonic() + HEARTBEAT_SECONDS
+        while time.monotonic() < deadline:
+            over = call.done.is_set()
+            for chunk in call.chunks[sent:]:
+                yield chunk
+                sent += 1
+            if over:
+                return
+            await asyncio.sleep(0.01)
 
     def find(self, identity: str) -> Call:
         """The call of that id, or NOT_FOUND."""
@@ -109,21 +135,25 @@ class Calls:
     def ContainerHello(self, request: Any, container: Container) -> None:
         pass
 
-    def ContainerHeartbeat(self, request: Any, container: Container) -> pb.ContainerHeartbeatResponse:
+    async def ContainerHeartbeat(self, request: Any, container: Container) -> pb.ContainerHeartbeatResponse:
+        """Held back until there is something to cancel."""
         response = pb.ContainerHeartbeatResponse()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(container.cancelling.wait(), HEARTBEAT_SECONDS)
         if container.cancelled:
             response.cancel_input_event.input_ids.extend(container.cancelled)
             container.cancelled.clear()
+        container.cancelling.clear()
         return response
 
     async def FunctionGetInputs(self, request: Any, container: Container) -> pb.FunctionGetInputsResponse:
-        container.idle = True
-        response, deadline = pb.FunctionGetInputsResponse(), time.monotonic() + IDLE_SECONDS
-        while container.function.app.running and time.monotonic() < deadline:
+        response, since = pb.FunctionGetInputsResponse(), time.monotonic()
+        while container.function.app.running and time.monotonic() < since + IDLE_SECONDS:
+            if container.calls:
+                since = time.monotonic()
             call = next((call for call in self.waiting if call.function is container.function), None)
             if call is not None and not self.faults.hold:
                 self.waiting.remove(call)
-                container.idle = False
                 self._begin(call, container)
                 response.inputs.add(
                     input_id=call.input_id,
@@ -146,6 +176,9 @@ class Calls:
                 )
             self._finish(call)
 
+    def FunctionCallPutDataOut(self, request: Any, container: Container) -> None:
+        self.find(request.function_call_id).chunks.extend(request.data_chunks)
+
     def TaskResult(self, request: Any, container: Container) -> None:
         """The container could not start: what waits for its function fails with the same error."""
         container.leaving = True
@@ -158,10 +191,11 @@ class Calls:
     # inside
 
     def _begin(self, call: Call, container: Container) -> None:
-        call.container, container.call = container, call
+        call.container = container
+        container.calls.append(call)
         call.starts += 1
         call.logs.append((container.log, container.log.stat().st_size, None))
-        container.deadline = time.monotonic() + (container.function.definition.timeout_secs or 300)
+        call.deadline = time.monotonic() + (container.function.definition.timeout_secs or 300)
 
     def _finish(self, call: Call) -> None:
         call.done.set()
@@ -169,7 +203,8 @@ class Calls:
         if container is not None:
             path, start, _ = call.logs[-1]
             call.logs[-1] = (path, start, container.log.stat().st_size)
-            container.call = call.container = None
+            container.calls.remove(call)
+            call.container = None
             container.leaving = container.function.definition.single_use_containers
 
     async def run(self) -> None:
@@ -180,27 +215,28 @@ class Calls:
             if not self.faults.hold:
                 for function in {call.function.id: call.function for call in self.waiting}.values():
                     wanted = sum(call.function is function for call in self.waiting)
-                    if self.machines.free(function) < wanted:
+                    if self.machines.free(function) < wanted and not self.machines.is_full(function):
                         await self.machines.start(function)
             await asyncio.sleep(0.03)
 
     def _look_after(self, container: Container) -> None:
-        call = container.call
         if container.process.returncode is None:
-            if call is not None and time.monotonic() > container.deadline:
-                call.end(Result.GENERIC_STATUS_TIMEOUT, "Task's current input hit its timeout")
-                container.kill()
+            for call in container.calls:
+                if time.monotonic() > call.deadline:
+                    call.end(Result.GENERIC_STATUS_TIMEOUT, "Task's current input hit its timeout")
+                    container.kill()
             return
         self.machines.containers.remove(container)
-        if call is None or call.output is not None:
-            return
-        self._finish_logs(call, container)
-        if container.preempted:
-            call.container = None
-            self.waiting.insert(0, call)
-        else:
-            message = f"Container exited with code {container.process.returncode}."
-            call.end(Result.GENERIC_STATUS_INTERNAL_FAILURE, message)
+        for call in container.calls:
+            if call.output is not None:
+                continue
+            self._finish_logs(call, container)
+            if container.preempted:
+                call.container = None
+                self.waiting.insert(0, call)
+            else:
+                message = f"Container exited with code {container.process.returncode}."
+                call.end(Result.GENERIC_STATUS_INTERNAL_FAILURE, message)
 
     @staticmethod
     def _finish_logs(call: Call, container: Container) -> None:

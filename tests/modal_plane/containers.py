@@ -32,10 +32,15 @@ class Container:
         self.volumes: dict[str, Copy] = {}
         self.process: Any = None
         self.server: Any = None
-        self.call: Any = None
-        self.idle = self.leaving = self.preempted = False
+        self.calls: list[Any] = []
+        self.leaving = self.preempted = False
         self.cancelled: list[str] = []
-        self.deadline = 0.0
+        self.cancelling = asyncio.Event()
+
+    def cancel(self, input_id: str) -> None:
+        """Let the container end one input and go on with the others."""
+        self.cancelled.append(input_id)
+        self.cancelling.set()
 
     def kill(self) -> None:
         """SIGKILL."""
@@ -55,11 +60,17 @@ class Machines:
         self.service: Callable[[Container], Any]
 
     def free(self, function: Function) -> int:
-        """How many containers of the function will take another input."""
+        """How many inputs more the containers of the function will take."""
         return sum(
-            container.function is function and container.call is None and not container.leaving
+            max(0, (function.definition.max_concurrent_inputs or 1) - len(container.calls))
             for container in self.containers
+            if container.function is function and not container.leaving
         )
+
+    def is_full(self, function: Function) -> bool:
+        """Whether the function has as many containers as it may have."""
+        most = function.definition.autoscaler_settings.max_containers
+        return 0 < most <= sum(container.function is function for container in self.containers)
 
     async def start(self, function: Function) -> Container:
         """Start a container of the function."""
@@ -128,6 +139,7 @@ class Machines:
             function_def=function.definition,
             environment_name="main",
             app_layout=layout,
+            serialized_params=function.parameters,
         )
 
     async def stop(self) -> None:

@@ -101,7 +101,7 @@ class Plane:
 
     def time_out(self, identity: str) -> None:
         """Let the call's time be up."""
-        self._do(lambda: setattr(self.call(identity).container, "deadline", 0.0))
+        self._do(lambda: setattr(self.call(identity), "deadline", 0.0))
 
     def expire(self, identity: str) -> None:
         """Forget the call's output."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import queue
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -25,6 +24,7 @@ from inference.engines.in_process.runner import Runner
 from inference.engines.in_process.scheduler import Limits, Scheduler
 from inference.engines.in_process.stacks import Stacks
 from inference.engines.in_process.worker import Worker
+from inference.engines.streams import told
 from inference.engines.types import AdapterRef, Decision, Request, StackedResult, StackSpec, StreamEvent
 from inference.routing.trie import NameTrie
 
@@ -99,15 +99,7 @@ class InProcessEngine:
 
     def stream(self, request: Request) -> Iterator[StreamEvent]:
         """`infer` as it happens: the decision, text deltas, the result. Closing the iterator ends the request."""
-        events: queue.SimpleQueue[StreamEvent | None] = queue.SimpleQueue()
-        future = self.submit_stream(request, events.put)
-        future.add_done_callback(lambda _: events.put(None))
-        try:
-            while (event := events.get()) is not None:
-                yield event
-            yield future.result()
-        finally:
-            future.cancel()
+        return told(lambda tell: self.submit_stream(request, tell))
 
     def status(self) -> dict[str, object]:
         """The base's fingerprint, device, dtype, what is deployed, how many requests wait and are being answered."""

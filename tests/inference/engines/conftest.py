@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -22,10 +23,13 @@ from adapters.store import Store
 from inference.engines.base import Engine
 from inference.engines.http import HttpEngine
 from inference.engines.in_process import InProcessEngine
+from inference.engines.modal.engine import ModalEngine
 from inference.engines.remote import RemoteEngine
 from inference.engines.types import AdapterRef, Request, StackSpec
 from tests.inference.engines.small import EXPERTS, make_adapter, make_image, make_model, save_base
 from tests.inference.engines.truth import Truth
+from tests.modal_plane.app import deploy
+from tests.modal_plane.plane import Plane
 
 TOKEN = "engine-token"
 
@@ -131,7 +135,18 @@ def http(server: str, world: World) -> Iterator[HttpEngine]:
     client.close()
 
 
-@pytest.fixture(params=["engine", "remote", "http"])
+@pytest.fixture(scope="session")
+def on_modal(world: World, modal_plane: Plane) -> Iterator[ModalEngine]:
+    """The deployed class on the loopback plane, with the same base on its volume; one container answers all tests."""
+    names = {"APP": "engine", "CHECKPOINTS": "engine-adapters", "BASE": "engine-bases", "DATA": "engine-data"}
+    shutil.copytree(world.base.path, modal_plane.volume(names["BASE"]) / "small")
+    deploy(**{f"SWITCHYARD_MODAL_{name}": value for name, value in names.items()}, SWITCHYARD_BASE="base:small")
+    built = ModalEngine(names["APP"], world.store, names["CHECKPOINTS"])
+    yield built
+    built.close()
+
+
+@pytest.fixture(params=["engine", "remote", "http", "on_modal"])
 def any_engine(request: pytest.FixtureRequest, world: World) -> Engine:
     """Each implementation of the seam in turn, with the stack deployed."""
     found: Engine = request.getfixturevalue(request.param)

@@ -1,0 +1,1 @@
+"""The engine on Modal, and what both its ends agree on."""
