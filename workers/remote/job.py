@@ -55,7 +55,7 @@ def run(launch: str, claims: modal.Dict, volume: modal.Volume) -> None:
     call = str(modal.current_function_call_id())
     key = job["launch_key"]
     if not claims.put(key, call, skip_if_exists=True) and claims.get(key) != call:
-        print("This launch was taken by another call.", flush=True)
+        print("This launch was taken by another call, or cancelled.", flush=True)
         return
     data = MOUNTS / "data"
     folder = data / run_folder(key)

@@ -47,8 +47,11 @@ def resume(run: Run) -> None:
     """Go on with a launch whose worker is gone; give up on one that has failed for too long."""
     attempt = run.attempts.latest("number")
     wanted = ending(run)
-    if wanted is not None and wanted.to != Status.QUEUED and wanted.is_overdue:
-        quietly_cancel(run, attempt)
+    if wanted is not None and wanted.to != Status.QUEUED:
+        if wanted.is_overdue:
+            quietly_cancel(run, attempt)
+        else:
+            get_compute(run.backend).cancel(attempt.launch_key, at_once=True)
         end(run, attempt, wanted.to, "cancelled", wanted.words)
     elif has_waited(run, "LAUNCH"):
         quietly_cancel(run, attempt)

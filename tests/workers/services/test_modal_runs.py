@@ -128,6 +128,30 @@ def test_a_run_is_cancelled_and_one_past_its_deadline_given_up(
     assert plane.call(call_of(run)).output is not None  # and the call was cancelled
 
 
+def test_a_run_cancelled_between_spawn_and_save_ends_and_its_call_does_no_work(
+    plane: Plane, generate: dict[str, object], drive: Drive
+) -> None:
+    run = launch("generate_dataset", generate, name="modal_i")
+    plane.faults.hold = True
+    advance_all()
+    run.refresh_from_db()
+    attempt, call = run.attempts.get(), call_of(run)
+    folder = plane.volume("moe-lora-data") / "runs" / attempt.launch_key
+    # As if the worker had died before it wrote anything down, on the volume or in the database.
+    Attempt.objects.filter(pk=attempt.pk).update(handle="")
+    Run.objects.filter(pk=run.pk).update(status=Status.LAUNCHING, lease_until=None)
+    (folder / "spawned.json").unlink()
+    spawned = len(plane.calls.calls)
+    cancel(run)
+    advance_all()
+    run.refresh_from_db()
+    assert run.status == Status.CANCELLED
+    assert len(plane.calls.calls) == spawned
+    plane.faults.hold = False
+    plane.wait(call)
+    assert not (folder / "claim.json").exists()
+
+
 def test_an_app_that_is_not_deployed_fails_the_run_with_what_to_do(
     plane: Plane, generate: dict[str, object], drive: Drive, settings: Any
 ) -> None:

@@ -79,9 +79,12 @@ class ModalCompute:
     def cancel(self, handle: str, *, at_once: bool = False) -> None:
         from workers.compute.modal import account, calls
 
-        call = handle.partition("/")[2]
-        if calls.is_call(call):
-            with account.speaking():
+        key, _, known = handle.partition("/")
+        with account.speaking():
+            calls.forestall(self.names.claims, self.environment, key)
+            owner = calls.owner(self.names.claims, self.environment, key)
+            recorded = known or self._recorded(self._volume("data"), key, JOB)
+            for call in filter(calls.is_call, {owner, recorded}):
                 calls.cancel(call)
 
     def logs(self, handle: str, lines: int = 200) -> str:
