@@ -72,13 +72,13 @@ class PipelineForm(forms.ModelForm):  # type: ignore[type-arg]
         required=False,
         max_length=1024,
         widget=UnfoldAdminTextInputWidget,
-        help_text="Its source dataset: a folder on the server, or a registered name.",
+        help_text="Its source dataset: a folder on the server, volume:path on Modal, or a registered name.",
     )
     files = forms.CharField(  # type: ignore[assignment]
         required=False,
         max_length=1024,
         widget=UnfoldAdminTextInputWidget,
-        help_text="Folder on the server with its adapter files; empty: it is trained first.",
+        help_text="Folder with its files, on the server or as volume:path on Modal; empty: it is trained first.",
     )
     adapters = forms.ModelMultipleChoiceField(
         Adapter.objects.filter(kind=Adapter.Kind.EXPERT, source__isnull=False),

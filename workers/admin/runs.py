@@ -123,7 +123,8 @@ class RunAdmin(LaunchPermissions, ServiceAdmin):
                 widget=form.base_fields["params"].widget,
                 initial=dict,
                 help_text="generate_dataset: adapters, negatives, samples_per_class, seed. preprocess: dataset. "
-                "train: dataset, adapter, config. evaluate: run or adapter, dataset, stack, max_samples.",
+                "train: dataset, adapter, config. evaluate: run or adapter, dataset, stack, max_samples. "
+                "fetch: what (adapter or source), name, place (volume:path).",
             )
         return form
 
