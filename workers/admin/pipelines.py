@@ -24,6 +24,7 @@ from adapters.models import Adapter
 from datasets_app.admin.base import ServiceAdmin, action, display, link, pretty
 from datasets_app.errors import InputError
 from datasets_app.models import SourceDataset
+from workers.admin.expectation import PIPELINES, expectation
 from workers.admin.permissions import LaunchPermissions
 from workers.admin.progress import bar
 from workers.admin.runs import STATUS_COLOURS
@@ -214,6 +215,7 @@ class PipelineAdmin(LaunchPermissions, ServiceAdmin):
         form = super().get_form(request, obj, **kwargs)
         if obj is None and "name" in form.base_fields:
             form.base_fields["name"].required = False
+            form.base_fields["kind"].help_text = expectation(PIPELINES)
         return form
 
     def save_model(self, request: HttpRequest, obj: Pipeline, form: Any, change: bool) -> None:

@@ -22,7 +22,7 @@ class AttemptSerializer(serializers.ModelSerializer[Attempt]):
 
     class Meta:
         model = Attempt
-        fields = ["number", "outcome", "error", "cost", "created_at", "ended_at"]
+        fields = ["number", "outcome", "error", "machine", "seconds", "cost", "created_at", "ended_at"]
         read_only_fields = fields
 
 

@@ -81,10 +81,19 @@ def _claim(folder: Path, call: str) -> dict[str, Any]:
     try:
         claim = json.loads((folder / CLAIM).read_bytes())
     except (OSError, ValueError):
-        claim = {"call": call, "starts": []}
+        claim = {"call": call, "starts": [], "machine": _gpu()}
     claim["starts"].append(round(time.time(), 3))
     write_atomically(folder / CLAIM, json.dumps(claim))
     return dict(claim)
+
+
+def _gpu() -> str:
+    """What the driver calls the machine's GPU; '' where there is none."""
+    for facts in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
+        for line in facts.read_text().splitlines():
+            if line.startswith("Model:"):
+                return line.removeprefix("Model:").strip()[:64]
+    return ""
 
 
 def _point(data: Path, out: Path) -> None:

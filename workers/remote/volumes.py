@@ -14,7 +14,7 @@ from typing import TypeVar
 import aiohttp
 import modal
 from modal.exception import AuthError, Error, NotFoundError, PermissionDeniedError
-from modal.volume import FileEntryType
+from modal.types import FileEntryType
 
 from datasets_app.errors import InputError
 from datasets_app.places import Place

@@ -58,7 +58,7 @@ def launch(
     get_compute(backend)
     existing = Run.objects.exclude(status__in=UNSUCCESSFUL).filter(name=name) if name else Run.objects.none()
     if not existing.exists():
-        check_affordable(kind, backend)
+        check_affordable(kind, backend, time_limit)
     name = check_name(name, "run name") if name else new_name(kind)
     try:
         with transaction.atomic():
