@@ -22,6 +22,7 @@ from adapters.validation import validate_adapter
 from datasets_app.errors import InputError
 from datasets_app.models import RoutingDataset, SourceDataset
 from datasets_app.names import check_name
+from datasets_app.places import is_place
 
 
 def store() -> Store:
@@ -45,6 +46,21 @@ def _base_name(spec: BaseSpec) -> str:
     return check_name(f"{stem}-{taken + 1}" if taken else stem, "base model name")
 
 
+def check_adapter(name: str, kind: str) -> None:
+    """InputError unless an adapter of that name and kind may be registered, or is, on the configured base."""
+    check_name(name, "adapter name")
+    if name == NONE_LABEL:
+        raise InputError(f"Adapter name {NONE_LABEL!r} is the router's answer for no expert: choose another.")
+    known = Adapter.objects.select_related("base").filter(name=name).first()
+    if known is None:
+        return
+    if known.kind != kind:
+        raise InputError(f"Adapter {name!r} is registered as {known.kind}, not as {kind}.")
+    base = configured_base()
+    if known.base_id != base.pk:
+        raise InputError(f"Adapter {name!r} belongs to base model {known.base.name!r}, not to {base.name!r}.")
+
+
 def register_adapter(
     name: str,
     *,
@@ -53,9 +69,7 @@ def register_adapter(
     description: str = "",
 ) -> Adapter:
     """Register the adapter `name` on the configured base, or give the registered one another source dataset."""
-    check_name(name, "adapter name")
-    if name == NONE_LABEL:
-        raise InputError(f"Adapter name {NONE_LABEL!r} is the router's answer for no expert: choose another.")
+    check_adapter(name, kind)
     base = configured_base()
     adapter, created = Adapter.objects.get_or_create(
         name=name,
@@ -63,10 +77,7 @@ def register_adapter(
     )
     if created:
         return adapter
-    if adapter.kind != kind:
-        raise InputError(f"Adapter {name!r} is registered as {adapter.kind}, not as {kind}.")
-    if adapter.base_id != base.pk:
-        raise InputError(f"Adapter {name!r} belongs to base model {adapter.base.name!r}, not to {base.name!r}.")
+    check_adapter(name, kind)  # somebody else may have been first
     if source is not None and adapter.source_id != source.pk:
         adapter.source = source
         adapter.save(update_fields=["source"])
@@ -79,6 +90,8 @@ def add_version(adapter: Adapter, directory: str | Path, *, card: AdapterCard | 
     Files without a card get `card`, or one with the base's pixel budget and no system turn. The same files
     again return the version that exists. InputError if the files are broken or belong to another base.
     """
+    if is_place(directory):
+        raise InputError(f"{directory} lies on a volume: a run of kind fetch brings it here and registers it.")
     folder = Path(directory).expanduser()
     if not folder.is_dir():
         raise InputError(f"{directory} is not a folder with adapter files.")

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 from adapters.base_shape import LANGUAGE_MODULES, BaseShape
 from adapters.card import CARD_FILE, AdapterCard
-from adapters.weights import Tensor, load_json_object, name_some, read_header, scan
+from adapters.weights import MAX_HEADER_BYTES, Tensor, load_json_object, name_some, read_header, scan
 from datasets_app.errors import InputError
 
 CONFIG_FILE = "adapter_config.json"
@@ -20,6 +20,7 @@ WEIGHTS_FILE = "adapter_model.safetensors"
 MAX_JSON_BYTES = 2**20
 MAX_RANK = 1024
 MAX_INVOCATION = 64
+HEAD_BYTES = 8 + MAX_HEADER_BYTES
 MAX_PIXELS = 2**24  # of a screenshot after resizing: 4096 x 4096
 
 _KEY = re.compile(
@@ -136,6 +137,19 @@ def validate_invocation(card: AdapterCard, facts: AdapterFacts) -> None:
 
 def validate_files(config: bytes, weights: BinaryIO, size: int, base: BaseShape | None = None) -> AdapterFacts:
     """Check the configuration's bytes against the opened weights of `size` bytes."""
+    facts, tensors = validate_header(config, weights, size, base)
+    broken, zero = scan(weights, tensors)
+    if broken:
+        raise InputError(f"{WEIGHTS_FILE} has NaN or Inf in {name_some(broken)}.")
+    if all(tensor.name in set(zero) for tensor in tensors if ".lora_B." in tensor.name):
+        raise InputError(f"{WEIGHTS_FILE}: every lora_B is zero, so the adapter changes nothing: train it first.")
+    return facts
+
+
+def validate_header(
+    config: bytes, weights: BinaryIO, size: int, base: BaseShape | None = None
+) -> tuple[AdapterFacts, list[Tensor]]:
+    """The same without the values: of `weights` only the header is read, its first `HEAD_BYTES` at most."""
     settings = load_json_object(config, CONFIG_FILE)
     rank, alpha, rslora = _check_config(settings)
     invocation = _check_invocation(settings.get("alora_invocation_tokens"), base)
@@ -147,12 +161,8 @@ def validate_files(config: bytes, weights: BinaryIO, size: int, base: BaseShape 
         if short != set(modules):
             differing = sorted(short.symmetric_difference(modules))
             raise InputError(f"{CONFIG_FILE}, field 'target_modules' is unlike the tensors: {name_some(differing)}.")
-    broken, zero = scan(weights, tensors)
-    if broken:
-        raise InputError(f"{WEIGHTS_FILE} has NaN or Inf in {name_some(broken)}.")
-    if all(tensor.name in set(zero) for tensor in tensors if ".lora_B." in tensor.name):
-        raise InputError(f"{WEIGHTS_FILE}: every lora_B is zero, so the adapter changes nothing: train it first.")
-    return AdapterFacts(rank, alpha, rslora, modules, layers, len(tensors), tensors[0].dtype, invocation)
+    facts = AdapterFacts(rank, alpha, rslora, modules, layers, len(tensors), tensors[0].dtype, invocation)
+    return facts, tensors
 
 
 def _check_config(settings: dict[str, Any]) -> tuple[int, float, bool]:

@@ -11,6 +11,7 @@ from datasets_app.errors import InputError
 from datasets_app.formats import inspect_source
 from datasets_app.models import PreparedDataset, RoutingDataset, SourceDataset
 from datasets_app.names import check_name
+from datasets_app.places import is_place
 
 
 def register_source(name: str, path: str | Path, *, format: str = "llava") -> SourceDataset:
@@ -19,12 +20,17 @@ def register_source(name: str, path: str | Path, *, format: str = "llava") -> So
     Reads every row. InputError names the file and line of the first that is wrong.
     """
     check_name(name, "source dataset name")
+    if is_place(path):
+        raise InputError(f"{path} lies on a volume: a run of kind fetch brings it here and registers it.")
     folder = Path(path).expanduser().resolve()
     facts = inspect_source(folder, format)
-    source, _ = SourceDataset.objects.update_or_create(
-        name=name,
-        defaults={"path": str(folder), "format": format, "digest": facts.digest, "rows": facts.rows},
-    )
+    return record_source(name, folder, format=format, digest=facts.digest, rows=facts.rows)
+
+
+def record_source(name: str, folder: Path, *, format: str, digest: str, rows: int, origin: str = "") -> SourceDataset:
+    """Record a source dataset whose rows have been read; `origin` is where on a volume it was fetched from."""
+    facts = {"path": str(folder), "format": format, "digest": digest, "rows": rows, "origin": origin}
+    source, _ = SourceDataset.objects.update_or_create(name=name, defaults=facts)
     return source
 
 

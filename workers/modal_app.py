@@ -7,7 +7,6 @@ results on the data volume. The control plane never imports this module.
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -18,15 +17,14 @@ import modal
 
 from workers.remote.code import PACKAGES, code_digest
 from workers.remote.direct import Direct, pairs
+from workers.remote.machines import GPUS, TIME_LIMITS
 from workers.remote.names import MOUNTS, Names
 from workers.remote.serving import Serving
 
 MINUTES = 60
-HOURS = 60 * MINUTES
 PYTHON = "3.11"
 UV = "0.13.9"
 CONSTRAINTS = Path(__file__).resolve().parents[1] / "constraints.txt"
-GPUS = os.environ.get("SWITCHYARD_MODAL_GPUS", "H100,A100-80GB,L40S").split(",")
 
 names = Names.from_env()
 serving = Serving.from_env()
@@ -75,25 +73,34 @@ with image.imports():
     from workers.remote.inference import Inference
 
 
-@app.function(image=image, volumes=MOUNTED, cpu=8, memory=32768, timeout=2 * HOURS, single_use_containers=True)
+@app.function(
+    image=image,
+    volumes=MOUNTED,
+    cpu=8,
+    memory=32768,
+    timeout=TIME_LIMITS["generate_dataset"],
+    single_use_containers=True,
+)
 def generate_dataset_job(launch: str) -> None:
     """Draw a routing dataset from source datasets."""
     job.run(launch, claims, data)
 
 
-@app.function(image=image, volumes=MOUNTED, cpu=8, memory=32768, timeout=4 * HOURS, single_use_containers=True)
+@app.function(
+    image=image, volumes=MOUNTED, cpu=8, memory=32768, timeout=TIME_LIMITS["preprocess"], single_use_containers=True
+)
 def preprocess_job(launch: str) -> None:
     """Convert a dataset to what training reads."""
     job.run(launch, claims, data)
 
 
-@app.function(image=image, volumes=MOUNTED, gpu=GPUS, timeout=24 * HOURS, single_use_containers=True)
+@app.function(image=image, volumes=MOUNTED, gpu=GPUS, timeout=TIME_LIMITS["train"], single_use_containers=True)
 def train_job(launch: str) -> None:
     """Train an adapter; a restart goes on from the last checkpoint."""
     job.run(launch, claims, data)
 
 
-@app.function(image=image, volumes=MOUNTED, gpu=GPUS, timeout=4 * HOURS, single_use_containers=True)
+@app.function(image=image, volumes=MOUNTED, gpu=GPUS, timeout=TIME_LIMITS["evaluate"], single_use_containers=True)
 def evaluate_job(launch: str) -> None:
     """Evaluate an adapter or a stack on held-out samples."""
     job.run(launch, claims, data)

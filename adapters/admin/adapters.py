@@ -24,8 +24,8 @@ class AdapterForm(forms.ModelForm):  # type: ignore[type-arg]
         required=False,
         max_length=1024,
         widget=UnfoldAdminTextInputWidget,
-        help_text="Folder on the server with adapter_config.json and adapter_model.safetensors; "
-        "they are checked and stored as the next version.",
+        help_text="Folder with adapter_config.json and adapter_model.safetensors, on the server or as volume:path on "
+        "Modal; they are checked and stored as the next version.",
     )
 
 
@@ -72,9 +72,13 @@ class AdapterAdmin(ServiceAdmin):
         if current is not None and "current" in form.changed_data:
             set_current(current)
         if form.cleaned_data["files"]:
-            add_version(adapter, form.cleaned_data["files"])
+            self.add_files(request, adapter, form.cleaned_data["files"])
         obj.pk = adapter.pk
         obj.refresh_from_db()
+
+    def add_files(self, request: HttpRequest, adapter: Adapter, files: str) -> None:
+        """Store the adapter's next version."""
+        add_version(adapter, files)
 
     @display(description="kind", ordering="kind", label=KIND_COLOURS)
     def kind_label(self, obj: Adapter) -> str:

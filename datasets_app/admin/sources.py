@@ -19,11 +19,11 @@ class SourceDatasetAdmin(ServiceAdmin):
     list_display = ["name", "rows", "format", "content", "updated_at"]
     list_filter = ["format"]
     search_fields = ["name", "path"]
-    fields = ["name", "path", "format", "rows", "content", "routing", "created_at", "updated_at"]
+    fields = ["name", "path", "origin", "format", "rows", "content", "routing", "created_at", "updated_at"]
 
     def get_readonly_fields(self, request: HttpRequest, obj: SourceDataset | None = None) -> list[str]:
         """What the files say; a name stays."""
-        facts = ["rows", "content", "routing", "created_at", "updated_at"]
+        facts = ["origin", "rows", "content", "routing", "created_at", "updated_at"]
         return [*facts, "name"] if obj else facts
 
     def get_fields(self, request: HttpRequest, obj: SourceDataset | None = None) -> list[str]:

@@ -10,6 +10,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.urls import reverse_lazy
 
 from controlplane.env import DATA, LOCAL, ROOT, broker_socket, env
+from workers.remote.machines import MACHINES, TIME_LIMITS
 from workers.remote.names import Names
 
 SECRET_KEY = env.str("SECRET_KEY", "")
@@ -292,9 +293,22 @@ COMPUTE: dict[str, Any] = {
         "SLOTS": env.int("SWITCHYARD_MODAL_SLOTS"),
         "POLL": timedelta(seconds=5),
         "DEADLINE": timedelta(hours=env.float("SWITCHYARD_MODAL_DEADLINE_HOURS")),
-        # Dollars a second by kind of job, as modal.com/pricing had them: 8 cores and 32 GiB, or an H100.
-        "PRICES": {"generate_dataset": 0.00018, "preprocess": 0.00018, "train": 0.0011, "evaluate": 0.0011},
-        "ASSUMED_SECONDS": {"generate_dataset": 600, "preprocess": 1200, "train": 7200, "evaluate": 1800},
+        # Dollars a second, as published in May 2026; to be compared with modal.com/pricing now and then. That of a GPU
+        # is without the processor beside it, which adds a few percent; "cpu" is 8 cores and 32 GiB.
+        "PRICES": {
+            "B200": 0.001736,
+            "H200": 0.001261,
+            "H100": 0.001097,
+            "A100-80GB": 0.000694,
+            "A100-40GB": 0.000583,
+            "L40S": 0.000542,
+            "A10": 0.000306,
+            "L4": 0.000222,
+            "T4": 0.000164,
+            "cpu": 0.000176,
+        },
+        "MACHINES": MACHINES,
+        "TIME_LIMITS": TIME_LIMITS,
         "MAX_PER_RUN": env.float("SWITCHYARD_MODAL_MAX_PER_RUN"),  # dollars; 0 is no cap
         "MAX_PER_DAY": env.float("SWITCHYARD_MODAL_MAX_PER_DAY"),
     },

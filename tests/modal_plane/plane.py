@@ -107,6 +107,10 @@ class Plane:
         """Forget the call's output."""
         self._do(lambda: setattr(self.call(identity), "expired", True))
 
+    def wait(self, identity: str) -> None:
+        """Until the call has ended."""
+        self._run(self.call(identity).done.wait())
+
     def forge(self, identity: str, result: pb.GenericResult, data_format: Any = pb.DATA_FORMAT_UNSPECIFIED) -> None:
         """Put words into a worker's mouth."""
         self.call(identity).output = pb.FunctionGetOutputsItem(result=result, data_format=data_format)

@@ -13,8 +13,10 @@ from adapters.admin import AdapterAdmin, AdapterVersionAdmin
 from adapters.models import Adapter, AdapterVersion
 from datasets_app.admin.base import action, display, launched, links
 from datasets_app.errors import InputError
+from datasets_app.places import is_place
 from inference.engines.base import EngineError
 from inference.services import promote
+from workers.admin.fetching import FetchingAdmin
 from workers.admin.permissions import LaunchPermissions
 from workers.models import Run
 from workers.services import launch, launch_expert_pipeline, launch_router_pipeline
@@ -23,10 +25,17 @@ admin.site.unregister([Adapter, AdapterVersion])
 
 
 @admin.register(Adapter)
-class LaunchingAdapterAdmin(LaunchPermissions, AdapterAdmin):
-    """The same, with pipelines to launch."""
+class LaunchingAdapterAdmin(LaunchPermissions, FetchingAdmin, AdapterAdmin):
+    """The same, with pipelines to launch and files from volumes."""
 
     actions = ["train_router", "train_experts"]
+
+    def add_files(self, request: HttpRequest, adapter: Adapter, files: str) -> None:
+        """Store them, or fetch them from a volume first."""
+        if is_place(files):
+            self.fetch(request, what="adapter", name=adapter.name, kind=adapter.kind, place=files)
+        else:
+            super().add_files(request, adapter, files)
 
     @action(description="Train a router between the selected experts", permissions=["launch"])
     def train_router(self, request: HttpRequest, queryset: QuerySet[Adapter]) -> None:
@@ -56,8 +65,8 @@ class LaunchingVersionAdmin(LaunchPermissions, AdapterVersionAdmin):
 
     @display(description="made by")
     def made_by(self, obj: AdapterVersion) -> str:
-        """The train run; none for imported files."""
-        return links(obj.runs.filter(kind=Run.Kind.TRAIN))
+        """The run that trained or fetched it; none for local files."""
+        return links(obj.runs.filter(kind__in=[Run.Kind.TRAIN, Run.Kind.FETCH]))
 
     @action(description="Evaluate on what they were trained from", permissions=["launch"])
     def evaluate(self, request: HttpRequest, queryset: QuerySet[AdapterVersion]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 from django.contrib import admin
 from django.contrib.auth.models import User
@@ -12,6 +12,8 @@ from django.http import HttpRequest
 from datasets_app.admin import RoutingDatasetAdmin, SourceDatasetAdmin
 from datasets_app.admin.base import ServiceAdmin, action, display, links
 from datasets_app.models import RoutingDataset, SourceDataset
+from datasets_app.places import is_place
+from workers.admin.fetching import FetchingAdmin
 from workers.admin.permissions import LaunchPermissions
 from workers.models import Run
 from workers.services import launch
@@ -32,8 +34,16 @@ class PreprocessingAdmin(LaunchPermissions, ServiceAdmin):
 
 
 @admin.register(SourceDataset)
-class LaunchingSourceDatasetAdmin(PreprocessingAdmin, SourceDatasetAdmin):
-    """The same, with the action."""
+class LaunchingSourceDatasetAdmin(PreprocessingAdmin, FetchingAdmin, SourceDatasetAdmin):
+    """The same, with the action and folders on volumes."""
+
+    def save_model(self, request: HttpRequest, obj: SourceDataset, form: Any, change: bool) -> None:
+        """Register a folder here, or fetch one from a volume; one that was fetched is fetched again."""
+        place = obj.path if "path" in form.changed_data else obj.origin or obj.path
+        if is_place(place):
+            self.fetch(request, what="source", name=obj.name, format=obj.format, place=place)
+        else:
+            super().save_model(request, obj, form, change)
 
 
 @admin.register(RoutingDataset)

@@ -24,6 +24,7 @@ from adapters.models import Adapter
 from datasets_app.admin.base import ServiceAdmin, action, display, link, pretty
 from datasets_app.errors import InputError
 from datasets_app.models import SourceDataset
+from workers.admin.expectation import PIPELINES, expectation
 from workers.admin.permissions import LaunchPermissions
 from workers.admin.progress import bar
 from workers.admin.runs import STATUS_COLOURS
@@ -72,13 +73,13 @@ class PipelineForm(forms.ModelForm):  # type: ignore[type-arg]
         required=False,
         max_length=1024,
         widget=UnfoldAdminTextInputWidget,
-        help_text="Its source dataset: a folder on the server, or a registered name.",
+        help_text="Its source dataset: a folder on the server, volume:path on Modal, or a registered name.",
     )
     files = forms.CharField(  # type: ignore[assignment]
         required=False,
         max_length=1024,
         widget=UnfoldAdminTextInputWidget,
-        help_text="Folder on the server with its adapter files; empty: it is trained first.",
+        help_text="Folder with its files, on the server or as volume:path on Modal; empty: it is trained first.",
     )
     adapters = forms.ModelMultipleChoiceField(
         Adapter.objects.filter(kind=Adapter.Kind.EXPERT, source__isnull=False),
@@ -214,6 +215,7 @@ class PipelineAdmin(LaunchPermissions, ServiceAdmin):
         form = super().get_form(request, obj, **kwargs)
         if obj is None and "name" in form.base_fields:
             form.base_fields["name"].required = False
+            form.base_fields["kind"].help_text = expectation(PIPELINES)
         return form
 
     def save_model(self, request: HttpRequest, obj: Pipeline, form: Any, change: bool) -> None:

@@ -16,6 +16,7 @@ from django.utils.html import format_html
 from unfold.admin import TabularInline
 
 from datasets_app.admin.base import ServiceAdmin, action, display, link, pretty
+from workers.admin.expectation import RUNS, expectation
 from workers.admin.permissions import LaunchPermissions
 from workers.admin.progress import bar, percent, words
 from workers.models import Attempt, Run
@@ -38,7 +39,7 @@ class AttemptInline(TabularInline):  # type: ignore[misc]
     """The launches of a run."""
 
     model = Attempt
-    fields = ["number", "outcome", "error", "cost", "created_at", "ended_at"]
+    fields = ["number", "outcome", "error", "machine", "seconds", "cost", "created_at", "ended_at"]
     readonly_fields = fields
     extra = 0
     can_delete = False
@@ -119,11 +120,13 @@ class RunAdmin(LaunchPermissions, ServiceAdmin):
         form = super().get_form(request, obj, **kwargs)
         if obj is None and "name" in form.base_fields:
             form.base_fields["name"].required = False
+            form.base_fields["kind"].help_text = expectation(RUNS)
             form.base_fields["params"] = forms.JSONField(
                 widget=form.base_fields["params"].widget,
                 initial=dict,
                 help_text="generate_dataset: adapters, negatives, samples_per_class, seed. preprocess: dataset. "
-                "train: dataset, adapter, config. evaluate: run or adapter, dataset, stack, max_samples.",
+                "train: dataset, adapter, config. evaluate: run or adapter, dataset, stack, max_samples. "
+                "fetch: what (adapter or source), name, place (volume:path).",
             )
         return form
 

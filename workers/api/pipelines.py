@@ -96,10 +96,12 @@ class NewExpertWish(SuccessorWish):
 
     name = NameField(help_text="Of the expert.")
     source = StrictCharField(  # type: ignore[assignment]
-        max_length=1024, help_text="A folder on the server, or a registered source dataset."
+        max_length=1024, help_text="A folder on the server, `volume:path` on Modal, or a registered source dataset."
     )
     adapter = StrictCharField(
-        max_length=1024, required=False, help_text="Folder on the server; absent: the expert is trained first."
+        max_length=1024,
+        required=False,
+        help_text="Folder on the server, or `volume:path` on Modal; absent: the expert is trained first.",
     )
     train_expert = serializers.DictField(required=False, help_text="Fields of the training recipe, for the expert.")
     adapters = None  # type: ignore[assignment]

@@ -22,7 +22,7 @@ class AttemptSerializer(serializers.ModelSerializer[Attempt]):
 
     class Meta:
         model = Attempt
-        fields = ["number", "outcome", "error", "cost", "created_at", "ended_at"]
+        fields = ["number", "outcome", "error", "machine", "seconds", "cost", "created_at", "ended_at"]
         read_only_fields = fields
 
 
@@ -86,7 +86,8 @@ class LaunchSerializer(StrictSerializer):
     """A job to launch.
 
     `params` by kind: generate_dataset `{adapters, negatives, samples_per_class, seed}`, preprocess `{dataset}`,
-    train `{dataset, adapter, config}`, evaluate `{run or adapter, dataset, stack, max_samples}`.
+    train `{dataset, adapter, config}`, evaluate `{run or adapter, dataset, stack, max_samples}`, fetch
+    `{what: adapter or source, name, place: volume:path}` with `kind` and `source` of an adapter.
     """
 
     kind = serializers.ChoiceField(Run.Kind.choices)

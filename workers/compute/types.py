@@ -50,8 +50,8 @@ class JobSpec:
 class JobStatus:
     """A job's state, its latest progress and, at the end, the recipe's summary or the error.
 
-    `handle`, if set, is the job's handle from now on: another call had taken the launch before. `seconds` is, at the
-    end, for how long a machine was held.
+    `handle`, if set, is the job's handle from now on: another call had taken the launch before. `seconds` is for how
+    long a machine has been held, where that costs money, and `machine` what the job found it to be.
     """
 
     state: JobState
@@ -60,6 +60,7 @@ class JobStatus:
     error: str = ""
     handle: str = ""
     seconds: float = 0.0
+    machine: str = ""
 
 
 class Compute(Protocol):

@@ -16,7 +16,10 @@ KINDS = {
     "preprocess": "workers.kinds.preprocess",
     "train": "workers.kinds.train",
     "evaluate": "workers.kinds.evaluate",
+    "fetch": "workers.kinds.fetch",
 }
+HERE = {"fetch": "local"}
+"""Kinds that run on one backend, whichever is chosen for the others."""
 
 
 def get_kind(name: str) -> Kind:

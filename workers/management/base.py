@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 
 from datasets_app.management.base import InputCommand
+from workers.kinds import HERE
 from workers.management.watch import watch
 from workers.models import Run
 from workers.services import launch
+from workers.services.money import estimate
 from workers.states import Status
 
 EXIT_INTERRUPTED = 130
@@ -21,11 +24,15 @@ class RunCommand(InputCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """Where to run and whether to wait."""
         parser.add_argument("--backend", help="compute backend (default: the COMPUTE_DEFAULT setting)")
+        parser.add_argument("--time-limit", type=int, metavar="SECONDS", help="from its first launch to its end")
         parser.add_argument("--detach", action="store_true", help="return at once; the run goes on")
 
     def launch(self, kind: str, params: dict[str, Any], name: str | None, options: dict[str, Any]) -> Run | None:
         """Launch and watch the run; None if nobody waits for it."""
-        run = launch(kind, params, name=name, backend=options["backend"])
+        backend = HERE.get(kind) or options["backend"] or settings.COMPUTE_DEFAULT
+        run = launch(kind, params, name=name, backend=backend, time_limit=options.get("time_limit"))
+        if not run.is_over:
+            self.stderr.write(f"Expected on {backend!r}: {estimate(kind, backend, run.time_limit)}.")
         if options["detach"]:
             self.say(f"{run.name}: {run.status}")
             return None

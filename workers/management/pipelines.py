@@ -13,6 +13,7 @@ from datasets_app.management.base import InputCommand
 from workers.management.base import EXIT_INTERRUPTED
 from workers.management.watch import INTERVAL, watch
 from workers.models import Pipeline
+from workers.services.money import estimate, together
 from workers.states import Status
 
 
@@ -50,6 +51,9 @@ class PipelineCommand(InputCommand):
 
     def follow(self, pipeline: Pipeline, options: dict[str, Any]) -> None:
         """Watch the pipeline until there is a verdict, and print that."""
+        ahead = [estimate(run.kind, run.backend, run.time_limit) for run in pipeline.steps if not run.is_over]
+        if ahead:
+            self.stderr.write(f"Expected: {together(ahead)}.")
         if options["detach"]:
             self.say(f"{pipeline.name}: {pipeline.status.value}")
             return

@@ -23,6 +23,7 @@ class Run(models.Model):
         PREPROCESS = "preprocess"
         TRAIN = "train"
         EVALUATE = "evaluate"
+        FETCH = "fetch"
 
     name = models.CharField(max_length=64, validators=[validate_name])
     kind = models.CharField(max_length=32, choices=Kind)

@@ -9,4 +9,5 @@ RECIPES = {
     "preprocess": "workers.recipes.preprocess",
     "train": "workers.recipes.train",
     "evaluate": "workers.recipes.evaluate",
+    "fetch": "workers.remote.fetch",
 }

@@ -55,7 +55,7 @@ def run(launch: str, claims: modal.Dict, volume: modal.Volume) -> None:
     call = str(modal.current_function_call_id())
     key = job["launch_key"]
     if not claims.put(key, call, skip_if_exists=True) and claims.get(key) != call:
-        print("This launch was taken by another call.", flush=True)
+        print("This launch was taken by another call, or cancelled.", flush=True)
         return
     data = MOUNTS / "data"
     folder = data / run_folder(key)
@@ -81,10 +81,19 @@ def _claim(folder: Path, call: str) -> dict[str, Any]:
     try:
         claim = json.loads((folder / CLAIM).read_bytes())
     except (OSError, ValueError):
-        claim = {"call": call, "starts": []}
+        claim = {"call": call, "starts": [], "machine": _gpu()}
     claim["starts"].append(round(time.time(), 3))
     write_atomically(folder / CLAIM, json.dumps(claim))
     return dict(claim)
+
+
+def _gpu() -> str:
+    """What the driver calls the machine's GPU; '' where there is none."""
+    for facts in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
+        for line in facts.read_text().splitlines():
+            if line.startswith("Model:"):
+                return line.removeprefix("Model:").strip()[:64]
+    return ""
 
 
 def _point(data: Path, out: Path) -> None:

@@ -17,12 +17,13 @@ from adapters.services import add_version, register_adapter
 from datasets_app.errors import InputError
 from datasets_app.models import SourceDataset
 from datasets_app.names import check_name
+from datasets_app.places import is_place
 from datasets_app.selectors import get_source
 from datasets_app.services import register_source
 from workers.models import Pipeline, Run
 from workers.selectors import find_dataset
 from workers.services.launching import validate
-from workers.services.pipelines import Plan, Step, expert_steps, launch_plan, router_steps
+from workers.services.pipelines import Plan, Step, expert_steps, fetch_steps, launch_plan, router_steps
 
 KEPT = ("negatives", "sources", "samples_per_class", "split", "seed", "system", "human")
 
@@ -58,8 +59,9 @@ def add_expert(
     too, and put that live if it beats the serving one (`live`: "if-better"), or leave that to people ("never").
 
     `source` is the expert's source dataset, a folder or a registered name; `adapter` the folder of its files, without
-    which the expert is trained first, as an activated LoRA if the router is one. What is not given stays as it was
-    for the serving router. InputError names what is wrong with any of it, before anything is queued.
+    which the expert is trained first, as an activated LoRA if the router is one. Either folder may be `volume:path`:
+    the first steps fetch it. What is not given stays as it was for the serving router. InputError names what is wrong
+    with any of it, before anything is queued.
     """
     check_name(name, "adapter name")
     stem = check_name(pipeline, "pipeline name") if pipeline else _stem("add", name)
@@ -75,16 +77,16 @@ def add_expert(
     policy = _policy(live)
     for negative in drawn["negatives"]:
         get_source(negative)
-    registered = _register(name, source, adapter)
+    fetches, registered = _register(name, source, adapter)
     router_train = before.train | (train or {})
-    steps = []
+    steps = fetch_steps(fetches)
     if adapter is None:
         like_router = {"activated": True} if router_train.get("activated") else {}
         config = like_router | (train_expert or {})
-        steps = expert_steps(stem, "-expert", name, registered.name, config, drawn.get("seed"))
+        steps += expert_steps(stem, "-expert", name, registered, config, drawn.get("seed"))
     steps += router_steps(stem, drawn, before.router, router_train, stack=True)
     steps += _serving_step(stem)
-    wish = {"expert": name, "source": registered.name, "trained": adapter is None}
+    wish = {"expert": name, "source": registered, "trained": adapter is None}
     return launch_plan(Plan(Pipeline.Kind.ADD_EXPERT, stem, steps, policy, wish), user)
 
 
@@ -106,9 +108,14 @@ def retrain_router(
     before = _lineage()
     stem = check_name(pipeline, "pipeline name") if pipeline else _stem("retrain", before.router)
     drawn = _drawn(before, tuple(adapters or before.labels), negatives, samples_per_class, seed)
+    fetches = []
     for row in _sources(drawn):
-        register_source(row.name, row.path, format=row.format)
-    steps = router_steps(stem, drawn, before.router, before.train | (train or {}), stack=True)
+        if row.origin:
+            fetches.append(_fetch_of(row.name, row.origin, row.format))
+        else:
+            register_source(row.name, row.path, format=row.format)
+    steps = fetch_steps(fetches)
+    steps += router_steps(stem, drawn, before.router, before.train | (train or {}), stack=True)
     steps += _serving_step(stem)
     return launch_plan(Plan(Pipeline.Kind.RETRAIN_ROUTER, stem, steps, _policy(live)), user)
 
@@ -174,23 +181,38 @@ def _sources(drawn: dict[str, Any]) -> list[SourceDataset]:
     return [*(adapter.source for adapter in own if adapter.source is not None), *named]
 
 
-def _register(name: str, source: str | Path, files: str | Path | None) -> SourceDataset:
-    """Check and register the source dataset, the adapter and its files; of an adapter that is refused nothing stays."""
+def _fetch_of(name: str, origin: str, format: str = "llava", expert: str | None = None) -> dict[str, Any]:
+    """Parameters of the fetch of a source dataset."""
+    return {"what": "source", "name": name, "place": origin, "format": format, "expert": expert}
+
+
+def _register(name: str, source: str | Path, files: str | Path | None) -> tuple[list[dict[str, Any]], str]:
+    """Check and register the source dataset, the adapter and its files; of an adapter that is refused nothing stays.
+
+    What lies on a volume is fetched by runs: their parameters, and the name of the source dataset.
+    """
     known = SourceDataset.objects.filter(name=str(source)).first()
-    if known is not None:
-        row = register_source(known.name, known.path, format=known.format)
+    label, place, format = (known.name, known.origin or known.path, known.format) if known else (name, source, "llava")
+    fetches: list[dict[str, Any]] = []
+    row = None
+    if is_place(place):
+        fetches.append(_fetch_of(label, str(place), format, expert=name))
     else:
-        row = register_source(name, source)
+        row = register_source(label, place, format=format)
+    if is_place(files):
+        fetches.append({"what": "adapter", "name": name, "place": str(files)})
+    for params in fetches:
+        validate(Run.Kind.FETCH, params)
     is_new = not Adapter.objects.filter(name=name).exists()
     adapter = register_adapter(name, source=row)
-    if files is not None:
+    if files is not None and not is_place(files):
         try:
             add_version(adapter, files)
         except InputError:
             if is_new:
                 adapter.delete()
             raise
-    return row
+    return fetches, label
 
 
 def _serving_step(stem: str) -> list[Step]:

@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from workers.compute import get_compute
 from workers.models import Attempt, Run
+from workers.services.money import charge
 from workers.services.moves import move
 from workers.states import Status
 
@@ -37,9 +38,19 @@ def close(attempt: Attempt, outcome: str, words: str = "") -> None:
     Attempt.objects.filter(pk=attempt.pk).update(outcome=outcome, error=words, slot=None, ended_at=timezone.now())
 
 
-def quietly_cancel(run: Run, attempt: Attempt) -> None:
-    """Tell the backend that nobody waits for the job any more, whether it listens or not."""
+def quietly_cancel(run: Run, attempt: Attempt) -> bool:
+    """Tell the backend that nobody waits for the job any more; whether it listened."""
     try:
         get_compute(run.backend).cancel(attempt.handle or attempt.launch_key, at_once=True)
     except Exception as error:
         log.warning("The job of %s could not be cancelled: %s", run.name, error)
+        return False
+    return True
+
+
+def settle(run: Run, attempt: Attempt) -> None:
+    """Count what a job has cost whose launch is given up: it may have begun although nobody had its handle."""
+    try:
+        charge(attempt, get_compute(run.backend).poll(attempt.handle or attempt.launch_key))
+    except Exception as error:
+        log.warning("What the job of %s has cost is not known: %s", run.name, error)

@@ -16,7 +16,7 @@ from workers.models import Attempt, Run
 from workers.recipes.manifest import ManifestError
 from workers.services.ending import close, end, lose, quietly_cancel
 from workers.services.limits import Ending, ending, has_waited, limit
-from workers.services.money import cost
+from workers.services.money import charge
 from workers.services.moves import LEASE, move, note, renew
 from workers.states import Status
 
@@ -31,6 +31,7 @@ def follow(run: Run) -> None:
         if wanted is None or not wanted.is_overdue:
             raise
         job = JobStatus(JobState.RUNNING)
+        charge(attempt, job)
     match job.state:
         case JobState.PENDING | JobState.RUNNING:
             if wanted is not None and wanted.is_overdue:
@@ -59,8 +60,8 @@ def _ask(run: Run, attempt: Attempt, wanted: Ending | None) -> JobStatus:
     job = compute.poll(attempt.handle)
     if job.handle or job.seconds or attempt.silences:
         attempt.handle, attempt.silences = job.handle or attempt.handle, 0
-        attempt.cost = cost(run.kind, run.backend, job.seconds)
-        attempt.save(update_fields=["handle", "silences", "cost"])
+        attempt.save(update_fields=["handle", "silences"])
+        charge(attempt, job)
     if seen := _seen(run, job):
         note(run, **seen)
     return job

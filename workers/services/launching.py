@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from datasets_app.errors import InputError
 from datasets_app.names import check_name
 from workers.compute import get_compute
-from workers.kinds import KINDS, get_kind
+from workers.kinds import HERE, KINDS, get_kind
 from workers.models import Pipeline, Run
 from workers.services.hints import hint
 from workers.services.money import check_affordable
@@ -27,6 +27,7 @@ NAME_PREFIX = {
     "preprocess": "preprocess",
     "train": "train",
     "evaluate": "evaluate",
+    "fetch": "fetch",
 }
 WATCH_SECONDS = 0.5
 
@@ -51,11 +52,13 @@ def launch(
     generate_dataset.
     """
     validated = validate(kind, params, check_now=step == 0)
-    backend = backend or settings.COMPUTE_DEFAULT
+    if (only := HERE.get(kind)) and backend not in (None, only):
+        raise InputError(f"{kind} runs on the backend {only!r} alone.")
+    backend = only or backend or settings.COMPUTE_DEFAULT
     get_compute(backend)
     existing = Run.objects.exclude(status__in=UNSUCCESSFUL).filter(name=name) if name else Run.objects.none()
     if not existing.exists():
-        check_affordable(kind, backend)
+        check_affordable(kind, backend, time_limit)
     name = check_name(name, "run name") if name else new_name(kind)
     try:
         with transaction.atomic():
@@ -66,7 +69,7 @@ def launch(
                 backend=backend,
                 pipeline=pipeline,
                 step=step,
-                reuse=reuse,
+                reuse=reuse and kind not in HERE,  # who knows what lies there now
                 time_limit=time_limit,
                 created_by=user,
             )

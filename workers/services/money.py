@@ -1,56 +1,150 @@
-"""What jobs cost: expected before a launch, counted after it."""
+"""What jobs cost: expected before a launch, counted while they run and after."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
 from decimal import Decimal
+from statistics import median
+from typing import Any
 
 from django.conf import settings
-from django.db.models import Sum
+from django.db.models import Max, Min, Sum
 from django.utils import timezone
 
 from datasets_app.errors import InputError
+from workers.compute.types import JobStatus
 from workers.models import Attempt, Run
-from workers.states import ACTIVE
+from workers.services.limits import limit
+from workers.states import ACTIVE, Status
 
 CENT = Decimal("0.01")
-RECENT = 5  # attempts that an estimate is taken from
+RECENT = 5  # runs that an estimate is taken from
 
 
-def cost(kind: str, backend: str, seconds: float) -> Decimal:
-    """Dollars for that many seconds; 0 on a backend without prices."""
-    price = settings.COMPUTE[backend].get("PRICES", {}).get(kind, 0)
-    return (Decimal(str(price)) * Decimal(str(round(seconds, 1)))).quantize(Decimal("0.0001"))
+@dataclass(frozen=True)
+class Estimate:
+    """What a run will take: the median of the last `runs` of its kind and their spread, in seconds and dollars.
+
+    Without such runs all figures are what its time limit allows on the dearest machine that it may get.
+    """
+
+    runs: int
+    seconds: float
+    shortest: float
+    longest: float
+    dollars: Decimal
+    at_most: Decimal
+
+    def __str__(self) -> str:
+        if not self.runs:
+            cost = f", ${_(self.at_most)}" if self.at_most else ""
+            return f"at most {_duration(self.seconds)}{cost} by its time limit (no earlier run to go by)"
+        several = self.runs > 1
+        spread = f" ({_duration(self.shortest)} to {_duration(self.longest)} in the last {self.runs} runs)"
+        most = f" (at most ${_(self.at_most)})" if several else ""
+        cost = f", ${_(self.dollars)}{most}" if self.at_most else ""
+        return f"about {_duration(self.seconds)}{spread if several else ' (as the last run)'}{cost}"
 
 
-def estimate(kind: str, backend: str) -> Decimal:
-    """What a run of the kind will cost at most, going by the last ones; without any, by the assumed time."""
-    past = Attempt.objects.filter(run__kind=kind, run__backend=backend, outcome="succeeded").order_by("-ended_at")
-    recent = list(past.values_list("cost", flat=True)[:RECENT])
-    assumed = settings.COMPUTE[backend].get("ASSUMED_SECONDS", {}).get(kind, 0)
-    return max(recent) if recent else cost(kind, backend, assumed)
+def price(kind: str, backend: str, machine: str = "") -> Decimal:
+    """Dollars a second of the machine that a job found, or of the dearest that the kind may get; 0 without prices.
+
+    A price's name is in the machine's: "A100-80GB" in "NVIDIA A100-SXM4-80GB".
+    """
+    prices: dict[str, float] = settings.COMPUTE[backend].get("PRICES", {})
+    named = (name for name in sorted(prices, key=len, reverse=True) if all(word in machine for word in name.split("-")))
+    possible = settings.COMPUTE[backend].get("MACHINES", {}).get(kind, ())
+    found = next(named, None)
+    return Decimal(str(prices[found] if found else max((prices.get(name, 0) for name in possible), default=0)))
+
+
+def cost(kind: str, backend: str, seconds: float, machine: str = "") -> Decimal:
+    """Dollars for that many seconds."""
+    return (price(kind, backend, machine) * Decimal(str(round(seconds, 1)))).quantize(Decimal("0.0001"))
+
+
+def charge(attempt: Attempt, job: JobStatus) -> None:
+    """Count what the attempt has cost so far; of a backend that says nothing, since it is known to have begun."""
+    now, run = timezone.now(), attempt.run
+    if job.seconds:
+        attempt.began_at = attempt.began_at or now - timedelta(seconds=job.seconds)
+        attempt.seconds, attempt.machine = job.seconds, job.machine or attempt.machine
+    elif attempt.began_at:
+        attempt.seconds = (now - attempt.began_at).total_seconds()
+    attempt.cost = cost(run.kind, run.backend, attempt.seconds, attempt.machine)
+    attempt.save(update_fields=["began_at", "seconds", "machine", "cost"])
+
+
+def estimate(kind: str, backend: str, time_limit: float | None = None) -> Estimate:
+    """What a run of the kind will take there, going by the last ones; after `time_limit` seconds it is ended."""
+    allowed = _allowed(kind, backend, time_limit)
+    past = Run.objects.filter(kind=kind, backend=backend, status=Status.SUCCEEDED, reused_from=None)
+    summed = past.order_by("-id").annotate(
+        dollars=Sum("attempts__cost"),
+        held=Sum("attempts__seconds"),
+        first=Min("attempts__created_at"),
+        last=Max("attempts__ended_at"),
+    )
+    recent = [run for run in summed[:RECENT] if run.first and run.last]
+    if not recent:
+        most = cost(kind, backend, allowed)
+        return Estimate(0, allowed, allowed, allowed, most, most)
+    seconds = [run.held or (run.last - run.first).total_seconds() for run in recent]
+    dollars: list[Decimal] = [run.dollars for run in recent]
+    most = min(max(dollars), cost(kind, backend, allowed)) if time_limit else max(dollars)
+    return Estimate(len(recent), median(seconds), min(seconds), max(seconds), median(dollars), most)
+
+
+def together(estimates: Iterable[Estimate]) -> Estimate:
+    """One after the other; of the fewest runs."""
+    parts = list(estimates)
+
+    def total(name: str) -> Any:
+        return sum((getattr(part, name) for part in parts[1:]), getattr(parts[0], name))
+
+    figures = {name: total(name) for name in ("seconds", "shortest", "longest", "dollars", "at_most")}
+    return Estimate(min(part.runs for part in parts), **figures)
 
 
 def spent_today(backend: str) -> Decimal:
-    """The cost of today's attempts that have ended, with the estimate for each run that is not over."""
+    """The cost of today's attempts that have ended, with what each run that is not over will cost at most."""
     today = Attempt.objects.filter(run__backend=backend, created_at__date=timezone.now().date())
     ended = today.exclude(outcome="").aggregate(sum=Sum("cost"))["sum"] or Decimal(0)
-    under_way = Run.objects.filter(backend=backend, status__in=ACTIVE).values_list("kind", flat=True)
-    return ended + sum((estimate(kind, backend) for kind in under_way), Decimal(0))
+    under_way = Run.objects.filter(backend=backend, status__in=ACTIVE).values_list("kind", "time_limit")
+    return ended + sum((estimate(kind, backend, seconds).at_most for kind, seconds in under_way), Decimal(0))
 
 
-def check_affordable(kind: str, backend: str) -> Decimal:
+def check_affordable(kind: str, backend: str, time_limit: float | None = None) -> Estimate:
     """The estimate; InputError with the sums if it is over the cap of a run or of the day."""
-    config, expected = settings.COMPUTE[backend], estimate(kind, backend)
-    if (cap := config.get("MAX_PER_RUN")) and expected > cap:
-        raise InputError(f"{kind} on {backend!r} is expected to cost ${_(expected)}; a run may cost ${_(cap)}.")
+    config, expected = settings.COMPUTE[backend], estimate(kind, backend, time_limit)
+    words = f"{kind} on {backend!r} may cost up to ${_(expected.at_most)}"
+    if not expected.runs:
+        words += f" within its time limit of {_duration(expected.seconds)}, for want of earlier runs to go by"
+    if (cap := config.get("MAX_PER_RUN")) and expected.at_most > cap:
+        raise InputError(f"{words}; a run may cost ${_(cap)}.")
     if cap := config.get("MAX_PER_DAY"):
         spent = spent_today(backend)
-        if spent + expected > cap:
+        if spent + expected.at_most > cap:
             raise InputError(
-                f"{kind} on {backend!r} is expected to cost ${_(expected)}, with the ${_(spent)} of today "
-                f"${_(spent + expected)}; a day may cost ${_(cap)}."
+                f"{words}, with the ${_(spent)} of today ${_(spent + expected.at_most)}; a day may cost ${_(cap)}."
             )
     return expected
+
+
+def _allowed(kind: str, backend: str, time_limit: float | None) -> float:
+    """Seconds after which a job is ended, whatever it does."""
+    config = settings.COMPUTE[backend]
+    own = config.get("TIME_LIMITS", {}).get(kind) or limit("TOTAL").total_seconds()
+    return float(min(time_limit or own, own))
+
+
+def _duration(seconds: float) -> str:
+    for size, unit in ((3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds:.2g} s"
 
 
 def _(dollars: Decimal | float) -> Decimal:

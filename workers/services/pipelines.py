@@ -108,6 +108,11 @@ def expert_steps(
     ]
 
 
+def fetch_steps(fetches: Sequence[dict[str, Any]]) -> list[Step]:
+    """What lies on volumes is brought here; its content is not known before, so nothing is reused."""
+    return [Step(Run.Kind.FETCH, f"-fetch-{number}", params, reuse=False) for number, params in enumerate(fetches, 1)]
+
+
 def launch_plan(plan: Plan, user: User | None) -> Pipeline:
     """Record the pipeline and queue its runs; one of that name and kind goes on."""
     with transaction.atomic():

@@ -14,7 +14,7 @@ from workers.compute import get_compute
 from workers.compute.types import JobSpec
 from workers.kinds import get_kind
 from workers.models import Attempt, Run
-from workers.services.ending import end, quietly_cancel
+from workers.services.ending import end, quietly_cancel, settle
 from workers.services.limits import ending, has_waited, limit
 from workers.services.moves import LEASE, move, renew
 from workers.services.reuse import fingerprint, take_result
@@ -47,11 +47,15 @@ def resume(run: Run) -> None:
     """Go on with a launch whose worker is gone; give up on one that has failed for too long."""
     attempt = run.attempts.latest("number")
     wanted = ending(run)
-    if wanted is not None and wanted.to != Status.QUEUED and wanted.is_overdue:
-        quietly_cancel(run, attempt)
+    if wanted is not None and wanted.to != Status.QUEUED:
+        if not wanted.is_overdue:
+            get_compute(run.backend).cancel(attempt.launch_key, at_once=True)
+        if not wanted.is_overdue or quietly_cancel(run, attempt):
+            settle(run, attempt)
         end(run, attempt, wanted.to, "cancelled", wanted.words)
     elif has_waited(run, "LAUNCH"):
-        quietly_cancel(run, attempt)
+        if quietly_cancel(run, attempt):
+            settle(run, attempt)
         minutes = limit("LAUNCH").total_seconds() / 60
         end(run, attempt, Status.FAILED, "failed", f"It could not be launched for {minutes:.0f} min: {run.trouble}")
     elif renew(run, LEASE):

@@ -126,6 +126,24 @@ def test_a_call_that_lost_the_race_follows_the_one_that_won(plane: Plane, comput
     assert compute.poll(handle).handle == f"{job.launch_key}/{winner}"
 
 
+def test_a_launch_is_cancelled_by_its_key_alone(plane: Plane, compute: ModalCompute, job: JobSpec) -> None:
+    handle = compute.submit(job)
+    compute.cancel(job.launch_key)
+    assert compute.poll(handle).state == JobState.CANCELLED
+
+
+def test_a_call_that_is_cancelled_takes_its_unknown_twin_along(
+    plane: Plane, compute: ModalCompute, job: JobSpec
+) -> None:
+    """As after an answer that was lost: two calls, and a handle of one."""
+    plane.faults.lose("FunctionMap")
+    handle = compute.submit(job)
+    compute.cancel(handle)
+    claims = plane.dicts.dicts["di-switchyard-claims"]
+    assert _dict_key(job.launch_key) in claims  # whichever call starts now finds the launch taken, and leaves
+    assert compute.poll(handle).state == JobState.CANCELLED
+
+
 def test_an_account_that_is_not_set_up_is_named(
     plane: Plane, compute: ModalCompute, job: JobSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
@@ -10,7 +14,9 @@ import pytest
 
 from tests.modal_plane.plane import Plane
 from workers.compute import get_compute
-from workers.models import Attempt, Run
+from workers.compute.modal import ModalCompute
+from workers.compute.types import JobSpec
+from workers.models import Run
 from workers.services import advance_all, cancel, launch
 from workers.states import Status
 
@@ -56,19 +62,50 @@ def test_an_answer_lost_after_the_spawn_costs_no_second_job(
     assert sum("taken by another call" in log for log in logs) == 1, (calls, logs)
 
 
-def test_a_worker_killed_between_spawn_and_save_leaves_a_call_that_is_adopted(
-    plane: Plane, generate: dict[str, object], drive: Drive
-) -> None:
-    run = launch("generate_dataset", generate, name="modal_b")
+KILLED_AFTER_THE_SPAWN = """
+import json, os, signal, sys
+from workers.compute.modal import ModalCompute, calls
+from workers.compute.types import JobSpec
+spawn = calls.spawn
+calls.spawn = lambda *words: (spawn(*words), os.kill(os.getpid(), signal.SIGKILL))
+options, job = map(json.loads, sys.argv[1:])
+ModalCompute(**options).submit(JobSpec(**job))
+"""
+
+
+class Killed(BaseException):
+    """The worker is gone; nothing that it would have done next was done."""
+
+
+@pytest.fixture
+def killed(
+    plane: Plane, generate: dict[str, object], settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Run, str]:
+    """A run whose worker was killed between spawn and save, and the call that nobody knows; it waits for a machine."""
     plane.faults.hold = True
-    advance_all()
+    options = json.dumps(settings.COMPUTE["modal"]["OPTIONS"])
+    before = set(plane.calls.calls)
+
+    def submit(self: ModalCompute, job: JobSpec) -> str:
+        words = [sys.executable, "-c", KILLED_AFTER_THE_SPAWN, options, json.dumps(job.as_dict())]
+        assert subprocess.run(words, check=False, timeout=120).returncode == -signal.SIGKILL
+        raise Killed
+
+    run = launch("generate_dataset", generate)
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(ModalCompute, "submit", submit)
+        advance_all()
     run.refresh_from_db()
-    attempt = run.attempts.get()
-    first = call_of(run)
-    # As if the worker had died before it wrote anything down, on the volume or in the database.
-    Attempt.objects.filter(pk=attempt.pk).update(handle="")
-    Run.objects.filter(pk=run.pk).update(status=Status.LAUNCHING, lease_until=None)
-    (plane.volume("moe-lora-data") / "runs" / attempt.launch_key / "spawned.json").unlink()
+    assert (run.status, run.attempts.get().handle) == (Status.LAUNCHING, "")
+    (call,) = set(plane.calls.calls) - before
+    Run.objects.filter(pk=run.pk).update(lease_until=None)  # its lease has ended
+    return run, call
+
+
+def test_a_worker_killed_between_spawn_and_save_leaves_a_call_that_is_adopted(
+    plane: Plane, killed: tuple[Run, str], drive: Drive
+) -> None:
+    run, first = killed
     advance_all()
     run.refresh_from_db()
     assert call_of(run) != first
@@ -77,18 +114,6 @@ def test_a_worker_killed_between_spawn_and_save_leaves_a_call_that_is_adopted(
     assert run.status == Status.SUCCEEDED, run.error
     assert run.attempts.count() == 1
     assert call_of(run) == first  # it came first, and the other left
-
-
-def test_an_api_that_fails_for_a_while_is_waited_for(plane: Plane, generate: dict[str, object], drive: Drive) -> None:
-    plane.faults.fail("FunctionMap", 8)
-    plane.faults.fail("FunctionGetOutputs", 8)
-    run = launch("generate_dataset", generate, name="modal_c")
-    run = drive(run, until=lambda run: bool(run.trouble), seconds=300)
-    assert "Modal does not answer" in run.trouble
-    Run.objects.filter(pk=run.pk).update(lease_until=None)
-    run = drive(run, seconds=300)
-    assert (run.status, run.error, run.trouble) == (Status.SUCCEEDED, "", "")
-    assert run.attempts.count() == 1
 
 
 def test_a_preempted_job_goes_on_under_its_call(plane: Plane, generate: dict[str, object], drive: Drive) -> None:
@@ -126,6 +151,22 @@ def test_a_run_is_cancelled_and_one_past_its_deadline_given_up(
     assert run.status == Status.FAILED
     assert run.error == "It did not end within 1 s."
     assert plane.call(call_of(run)).output is not None  # and the call was cancelled
+
+
+def test_a_run_cancelled_between_spawn_and_save_ends_and_its_call_does_no_work(
+    plane: Plane, killed: tuple[Run, str], drive: Drive
+) -> None:
+    run, call = killed
+    spawned = len(plane.calls.calls)
+    cancel(run)
+    advance_all()
+    run.refresh_from_db()
+    assert run.status == Status.CANCELLED
+    assert len(plane.calls.calls) == spawned
+    plane.faults.hold = False
+    plane.wait(call)
+    key = run.attempts.get().launch_key
+    assert not (plane.volume("moe-lora-data") / "runs" / key / "claim.json").exists()
 
 
 def test_an_app_that_is_not_deployed_fails_the_run_with_what_to_do(

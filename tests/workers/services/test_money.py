@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
 from datasets_app.errors import InputError
 from tests.cast import make_routing_dataset, make_run
-from workers.models import Run
+from workers.compute.types import JobState, JobStatus
+from workers.models import Attempt, Run
 from workers.services import launch
-from workers.services.money import cost, estimate, spent_today
+from workers.services.money import charge, cost, estimate, spent_today, together
 from workers.states import Status
 
 pytestmark = pytest.mark.django_db
@@ -19,27 +22,75 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture(autouse=True)
 def prices(settings: Any) -> None:
-    """A cent a second, an assumed minute, a dollar a run and two a day."""
-    changed = {"PRICES": {"preprocess": 0.01}, "ASSUMED_SECONDS": {"preprocess": 60}}
+    """A cent a second for a processor, a minute at most, a dollar a run and two a day."""
+    changed = {
+        "PRICES": {"H100": 0.5, "A100-80GB": 0.25, "cpu": 0.01},
+        "MACHINES": {"preprocess": ["cpu"], "train": ["H100", "A100-80GB"]},
+        "TIME_LIMITS": {"preprocess": 60, "train": 600},
+    }
     caps = {"MAX_PER_RUN": 1.0, "MAX_PER_DAY": 2.0}
     settings.COMPUTE = {**settings.COMPUTE, "modal": {**settings.COMPUTE["modal"], **changed, **caps}}
     settings.COMPUTE_DEFAULT = "modal"
 
 
-def ended(name: str, dollars: str) -> Run:
+def ended(name: str, dollars: str, seconds: float = 0) -> Run:
     run = make_run(name, Status.SUCCEEDED, kind="preprocess", backend="modal")
-    run.attempts.create(number=1, outcome="succeeded", cost=Decimal(dollars))
+    now = timezone.now()
+    run.attempts.create(number=1, outcome="succeeded", cost=Decimal(dollars), seconds=seconds, ended_at=now)
     return run
 
 
-def test_an_estimate_is_the_assumed_time_until_there_are_runs_to_go_by() -> None:
-    assert estimate("preprocess", "modal") == cost("preprocess", "modal", 60) == Decimal("0.6")
-    ended("a", "0.25"), ended("b", "0.10")
-    assert estimate("preprocess", "modal") == Decimal("0.25")
+def test_an_estimate_is_the_time_limit_until_there_are_runs_to_go_by() -> None:
+    assert estimate("preprocess", "modal").at_most == cost("preprocess", "modal", 60) == Decimal("0.6")
+    assert str(estimate("preprocess", "modal")) == "at most 1 min, $0.60 by its time limit (no earlier run to go by)"
+    assert estimate("preprocess", "modal", time_limit=30).at_most == Decimal("0.3")
+    ended("a", "0.25", 25), ended("b", "0.10", 10), ended("c", "0.12", 12)
+    found = estimate("preprocess", "modal")
+    assert (found.runs, found.dollars, found.at_most) == (3, Decimal("0.12"), Decimal("0.25"))
+    assert str(found) == "about 12 s (10 s to 25 s in the last 3 runs), $0.12 (at most $0.25)"
+
+
+def test_a_run_that_needed_two_attempts_counts_with_both() -> None:
+    run = ended("a", "0.25", 25)
+    run.attempts.create(number=2, outcome="succeeded", cost=Decimal("0.30"), seconds=30, ended_at=timezone.now())
+    assert (estimate("preprocess", "modal").dollars, estimate("preprocess", "modal").seconds) == (Decimal("0.55"), 55)
+
+
+def test_a_pipeline_takes_what_its_steps_take() -> None:
+    ended("a", "0.25", 25)
+    both = together([estimate("preprocess", "modal"), estimate("train", "modal")])
+    assert (both.runs, both.seconds, both.at_most) == (0, 625, Decimal("300.25"))
+
+
+def test_a_second_costs_what_the_machine_costs_that_the_job_found_or_else_the_dearest() -> None:
+    assert cost("train", "modal", 10, "NVIDIA A100-SXM4-80GB") == Decimal("2.5")
+    assert cost("train", "modal", 10, "NVIDIA H100 80GB HBM3") == Decimal("5")
+    assert cost("train", "modal", 10, "") == cost("train", "modal", 10, "Abacus") == Decimal("5")
 
 
 def test_a_backend_without_prices_costs_nothing() -> None:
-    assert cost("train", "local", 1e6) == estimate("train", "local") == 0
+    assert cost("train", "local", 1e6) == estimate("train", "local").at_most == 0
+
+
+def running() -> Attempt:
+    run = make_run("b", Status.RUNNING, kind="preprocess", backend="modal")
+    return Attempt.objects.create(run=run, number=1)
+
+
+def test_a_job_costs_something_while_it_runs() -> None:
+    attempt = running()
+    charge(attempt, JobStatus(JobState.RUNNING, seconds=20))
+    assert Attempt.objects.get().cost == Decimal("0.2")
+    charge(attempt, JobStatus(JobState.RUNNING, seconds=30, machine="NVIDIA H100"))
+    assert Attempt.objects.get().cost == Decimal("15")
+
+
+def test_a_job_given_up_by_a_silent_backend_costs_what_it_took_since_it_began() -> None:
+    attempt = running()
+    charge(attempt, JobStatus(JobState.RUNNING, seconds=20))
+    attempt.began_at -= timedelta(seconds=80)  # type: ignore[operator]
+    charge(attempt, JobStatus(JobState.RUNNING))
+    assert Attempt.objects.get().cost == pytest.approx(Decimal("1.00"), abs=Decimal("0.01"))
 
 
 def test_the_day_counts_what_ended_and_what_is_under_way() -> None:
@@ -50,8 +101,18 @@ def test_the_day_counts_what_ended_and_what_is_under_way() -> None:
 
 def test_a_run_over_its_cap_is_refused_with_the_sum() -> None:
     ended("a", "1.25")
-    with pytest.raises(InputError, match=r"expected to cost \$1\.25; a run may cost \$1\.00"):
+    with pytest.raises(InputError, match=r"may cost up to \$1\.25; a run may cost \$1\.00"):
         launch("preprocess", {"dataset": make_routing_dataset().name})
+
+
+def test_a_run_that_nothing_is_known_of_is_refused_by_its_time_limit_and_a_shorter_one_lets_it_pass(
+    settings: Any,
+) -> None:
+    settings.COMPUTE["modal"]["TIME_LIMITS"]["preprocess"] = 600
+    dataset = make_routing_dataset().name
+    with pytest.raises(InputError, match=r"up to \$6\.00 within its time limit of 10 min"):
+        launch("preprocess", {"dataset": dataset})
+    assert launch("preprocess", {"dataset": dataset}, time_limit=90).time_limit == 90
 
 
 def test_a_day_over_its_cap_is_refused_with_the_sums() -> None:

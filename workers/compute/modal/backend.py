@@ -57,11 +57,13 @@ class ModalCompute:
         from workers.compute.modal import account, calls
 
         key, _, call = handle.partition("/")
-        if not calls.is_call(call):
-            return JobStatus(JobState.LOST, error="There is no such call on Modal.")
         with account.speaking():
-            answer, data, folder = calls.ask(call), self._volume("data"), run_folder(key)
+            data, folder = self._volume("data"), run_folder(key)
             owner = calls.owner(self.names.claims, self.environment, key)
+            call = call or owner or self._recorded(data, key, CLAIM, JOB)
+            if not calls.is_call(call):
+                return JobStatus(JobState.LOST, error="There is no such call on Modal.")
+            answer = calls.ask(call)
             if not owner and answer.outcome is calls.Outcome.PENDING:
                 return JobStatus(JobState.PENDING)
             owner = owner or self._recorded(data, key, CLAIM)  # the Dict forgets after some idle days
@@ -69,19 +71,22 @@ class ModalCompute:
                 return replace(self.poll(f"{key}/{owner}"), handle=f"{key}/{owner}")
             self._keep_log(key, calls.log_tail(call, 500))
             progress = data.read_json(f"{folder}/{STATUS}")
-            if answer.outcome is calls.Outcome.PENDING:
-                return JobStatus(JobState.RUNNING, progress)
-            result = data.read_json(f"{folder}/{RESULT}")
-            starts = data.read_json(f"{folder}/{CLAIM}").get("starts") or [time.time()]
-        ended = _ended(result, progress) if result else _without_result(answer, progress)
-        return replace(ended, seconds=max(0.0, float(result.get("ended") or time.time()) - float(starts[0])))
+            claim = data.read_json(f"{folder}/{CLAIM}")
+            result = {} if answer.outcome is calls.Outcome.PENDING else data.read_json(f"{folder}/{RESULT}")
+        held: dict[str, Any] = {"seconds": _seconds(claim, result), "machine": str(claim.get("machine", ""))[:64]}
+        if answer.outcome is calls.Outcome.PENDING:
+            return JobStatus(JobState.RUNNING, progress, **held)
+        return replace(_ended(result, progress) if result else _without_result(answer, progress), **held)
 
     def cancel(self, handle: str, *, at_once: bool = False) -> None:
         from workers.compute.modal import account, calls
 
-        call = handle.partition("/")[2]
-        if calls.is_call(call):
-            with account.speaking():
+        key, _, known = handle.partition("/")
+        with account.speaking():
+            calls.forestall(self.names.claims, self.environment, key)
+            owner = calls.owner(self.names.claims, self.environment, key)
+            recorded = known or self._recorded(self._volume("data"), key, JOB)
+            for call in filter(calls.is_call, {owner, recorded}):
                 calls.cancel(call)
 
     def logs(self, handle: str, lines: int = 200) -> str:
@@ -126,6 +131,14 @@ class ModalCompute:
         folder = self.root / key
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / LOG, text)
+
+
+def _seconds(claim: dict[str, Any], result: dict[str, Any]) -> float:
+    """From the first start to the end or now; what a container wrote may be anything."""
+    try:
+        return max(0.0, float(result.get("ended") or time.time()) - float(claim["starts"][0]))
+    except (KeyError, IndexError, TypeError, ValueError):
+        return 0.0
 
 
 def _ended(result: dict[str, Any], progress: dict[str, Any]) -> JobStatus:

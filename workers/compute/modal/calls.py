@@ -66,6 +66,7 @@ async def _get_raw(client: _Client, dictionary: str, key: str) -> bytes:
 
 get_outputs = synchronize_api(_get_outputs)
 get_raw = synchronize_api(_get_raw)
+FORESTALLED = "cancelled"
 CALL = re.compile(r"fc-[A-Za-z0-9]{1,64}")
 
 
@@ -102,6 +103,12 @@ def owner(claims: str, environment: str | None, key: str) -> str:
     value = get_raw(modal.Client.from_env(), dictionary.object_id, key)
     found = CALL.search(value.decode("latin-1"))
     return found[0] if found else ""
+
+
+def forestall(claims: str, environment: str | None, key: str) -> None:
+    """Take the launch, unless a call has: no call that starts from now on does its work."""
+    dictionary = modal.Dict.from_name(claims, environment_name=environment, create_if_missing=True)
+    dictionary.put(key, FORESTALLED, skip_if_exists=True)
 
 
 def cancel(call: str) -> None:

@@ -21,8 +21,12 @@ class Command(PipelineCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """NAME, its files, and what differs from the serving router."""
         parser.add_argument("name", help="name of the expert: the label that the router will answer")
-        parser.add_argument("--source", required=True, help="its source dataset: a folder, or a registered name")
-        parser.add_argument("--adapter", help="folder with its adapter files (default: the expert is trained first)")
+        parser.add_argument(
+            "--source", required=True, help="its source dataset: a folder, volume:path on Modal, or a name"
+        )
+        parser.add_argument(
+            "--adapter", help="folder with its adapter files, or volume:path on Modal (default: it is trained first)"
+        )
         self.add_router_arguments(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:

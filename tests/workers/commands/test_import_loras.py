@@ -31,8 +31,8 @@ def volumes(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> P
         return make_version(adapter)
 
     monkeypatch.setattr("adapters.services.configured_base", make_base)
-    monkeypatch.setattr("adapters.management.commands.import_loras.add_version", add_version)
-    monkeypatch.setattr("adapters.management.commands.save_lora.add_version", add_version)
+    monkeypatch.setattr("workers.management.commands.import_loras.add_version", add_version)
+    monkeypatch.setattr("workers.management.commands.save_lora.add_version", add_version)
     return tmp_path / "volumes"
 
 
@@ -100,7 +100,7 @@ def test_a_missing_file_is_one_sentence() -> None:
 
 def test_the_example_is_readable() -> None:
     """config/loras.json has the format that the command reads."""
-    from adapters.management.commands.import_loras import read
+    from workers.management.loras import read
 
     assert "calendar" in read(Path(__file__).parents[3] / "config/loras.json").loras
 

@@ -1,0 +1,35 @@
+"""What a job or a pipeline will take, said before it is launched."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from django.conf import settings
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+
+from workers.kinds import HERE
+from workers.models import Pipeline, Run
+from workers.services.money import estimate, together
+
+RUNS = {kind.value: (kind.value,) for kind in Run.Kind}
+ROUTER = ("generate_dataset", "preprocess", "train", "evaluate")
+PIPELINES = {
+    Pipeline.Kind.ADD_EXPERT.value: ("preprocess", "train", *ROUTER, "evaluate"),
+    Pipeline.Kind.RETRAIN_ROUTER.value: (*ROUTER, "evaluate"),
+    Pipeline.Kind.REEVALUATE.value: ("evaluate",),
+    Pipeline.Kind.ROUTER.value: ROUTER,
+}
+"""The steps that cost something, by what is launched."""
+
+
+def expectation(kinds: Mapping[str, Sequence[str]]) -> SafeString:
+    """A line for each."""
+    backend = settings.COMPUTE_DEFAULT
+    rows = ((name, _words(steps, backend)) for name, steps in kinds.items())
+    listed = format_html_join("", "<br>{}: {}", rows)
+    return format_html("What it will take on {}, going by the last runs:{}", backend, listed)
+
+
+def _words(steps: Sequence[str], backend: str) -> str:
+    return str(together(estimate(kind, HERE.get(kind, backend)) for kind in steps))

@@ -1,0 +1,83 @@
+"""Fetch an adapter or a source dataset from a volume of Modal's, and register it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from django.conf import settings
+
+from adapters.models import Adapter
+from adapters.services import add_version, check_adapter, configured_base, register_adapter
+from datasets_app.errors import InputError
+from datasets_app.formats import SOURCE_FORMATS
+from datasets_app.names import check_name
+from datasets_app.places import Place
+from datasets_app.selectors import get_source
+from datasets_app.services import record_source
+from workers.kinds.base import Params as BaseParams
+from workers.kinds.base import Resolved
+from workers.kinds.outputs import keep
+from workers.models import Run
+
+
+class Params(BaseParams):
+    """`place` is `volume:path`, `name` what the adapter or source dataset is registered as.
+
+    `kind` and `source` are an adapter's. `expert` names, for a source dataset, the expert that it is the examples of.
+    """
+
+    what: Literal["adapter", "source"]
+    name: str
+    place: str
+    kind: Literal["expert", "router"] = "expert"
+    source: str | None = None
+    expert: str | None = None
+    format: str = "llava"
+
+
+def check(params: Params) -> None:
+    """The place is well-formed, the name free for it; whether anything lies there is for the run to see."""
+    Place.parse(params.place)
+    if params.what == "source":
+        check_name(params.name, "source dataset name")
+        if params.format not in SOURCE_FORMATS:
+            raise InputError(f"format: {params.format!r} is none of {', '.join(sorted(SOURCE_FORMATS))}.")
+        if params.expert is not None:
+            check_adapter(params.expert, Adapter.Kind.EXPERT)
+    else:
+        check_adapter(params.name, params.kind)
+        if params.source is not None:
+            get_source(params.source)
+
+
+def resolve(params: Params) -> Resolved:
+    """The recipe's spec."""
+    base = configured_base()
+    where = {"what": params.what, "place": params.place, "environment": _environment()}
+    if params.what == "source":
+        return Resolved({**where, "format": params.format})
+    return Resolved({**where, "base": base.path, "base_fingerprint": base.fingerprint})
+
+
+def finalize(run: Run, outputs: Path) -> dict[str, Any]:
+    """Put the adapter into the store, or keep the source dataset's folder; and register it."""
+    params = Params.model_validate(run.params)
+    if params.what == "adapter":
+        source = get_source(params.source) if params.source else None
+        adapter = register_adapter(params.name, kind=params.kind, source=source)
+        try:
+            return {"adapter_version": add_version(adapter, outputs)}
+        except InputError as error:
+            raise InputError(f"{run.summary['place']}: {error}") from error
+    folder = keep(outputs, "sources", f"{params.name}-{run.pk}")
+    facts = {name: run.summary[name] for name in ("digest", "rows")}
+    row = record_source(params.name, folder, format=params.format, origin=str(Place.parse(params.place)), **facts)
+    if params.expert is not None:
+        register_adapter(params.expert, source=row)
+    return {}
+
+
+def _environment() -> str | None:
+    environment: str | None = settings.COMPUTE.get("modal", {}).get("OPTIONS", {}).get("environment")
+    return environment

@@ -1,0 +1,58 @@
+"""`config/loras.json`: where experts' files lie."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from django.conf import settings
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from adapters.validation import adapter_root
+from datasets_app.errors import InputError
+from datasets_app.names import check_name
+from datasets_app.places import Place
+
+DEFAULT_FILE = "config/loras.json"
+
+
+class Entry(BaseModel):
+    """Where one expert's files lie."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    volume: str
+    path: str
+
+    def place(self) -> Place:
+        """The folder on Modal."""
+        return Place.parse(f"{self.volume}:{self.path}")
+
+    def folder(self) -> Path | None:
+        """The local folder, which must be inside its volume; None if the volume is not below VOLUMES_ROOT."""
+        volume = Path(settings.VOLUMES_ROOT) / check_name(self.volume, "volume")
+        if not volume.is_dir():
+            return None
+        folder = (volume / self.path).resolve()
+        if not folder.is_relative_to(volume.resolve()):
+            raise InputError(f"path {self.path!r} leaves its volume.")
+        return adapter_root(folder)
+
+
+class Loras(BaseModel):
+    """`{"loras": {"calendar": {"volume": …, "path": …}, …}}`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    loras: dict[str, Entry]
+
+
+def read(file: Path) -> Loras:
+    """The file, checked."""
+    try:
+        return Loras.model_validate_json(file.read_bytes())
+    except OSError as error:
+        raise InputError(f"{file} cannot be read: {error.strerror}.") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"{file}, {field or 'top level'}: {first['msg']}.") from error

@@ -1,0 +1,21 @@
+"""What each kind of job gets on Modal; the app and the control plane must agree."""
+
+from __future__ import annotations
+
+import os
+
+HOUR = 3600
+
+GPUS = os.environ.get("SWITCHYARD_MODAL_GPUS", "H100,A100-80GB,L40S").split(",")
+TRAIN_HOURS = float(os.environ.get("SWITCHYARD_MODAL_TRAIN_HOURS", "24"))
+
+MACHINES = {"generate_dataset": ["cpu"], "preprocess": ["cpu"], "train": GPUS, "evaluate": GPUS}
+"""The GPUs that a kind may get, the first that is free; or "cpu": 8 cores and 32 GiB."""
+
+TIME_LIMITS = {
+    "generate_dataset": 2 * HOUR,
+    "preprocess": 4 * HOUR,
+    "train": round(TRAIN_HOURS * HOUR),
+    "evaluate": 4 * HOUR,
+}
+"""Seconds after which Modal ends a call."""
