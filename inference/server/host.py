@@ -8,7 +8,7 @@ import threading
 from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from datasets_app.errors import InputError
 from inference.engines.base import EngineBusy
@@ -33,6 +33,17 @@ class HostedEngine(Protocol):
 
     def submit_stream(self, request: Request, on_event: Callable[[StreamEvent], None]) -> Future[StackedResult]:
         """Queue an answer; `on_event`, in any thread, is told the decision and the text as it comes."""
+
+    def status(self) -> dict[str, object]:
+        """What the engine holds."""
+
+    def close(self) -> None:
+        """Free it."""
+
+
+@runtime_checkable
+class ChatEngine(HostedEngine, Protocol):
+    """A hosted engine that also answers chats with one adapter, as OpenAI's protocol has them."""
 
     @property
     def base(self) -> str:
@@ -61,12 +72,6 @@ class HostedEngine(Protocol):
 
     def spell(self, choices: Sequence[str]) -> dict[str, list[Token]]:
         """The tokens of each choice, with the end token."""
-
-    def status(self) -> dict[str, object]:
-        """What the engine holds."""
-
-    def close(self) -> None:
-        """Free it."""
 
 
 class Host:
@@ -99,6 +104,14 @@ class Host:
         if self._engine is None:
             raise EngineBusy("The engine is still loading its model.")
         return self._engine
+
+    @property
+    def chats(self) -> ChatEngine:
+        """The engine, if it answers chats; InputError otherwise."""
+        engine = self.engine
+        if not isinstance(engine, ChatEngine):
+            raise InputError("This engine answers no chats: its containers on Modal are asked for whole stacks only.")
+        return engine
 
     async def call(self, submit: Callable[[], Future[T]]) -> T:
         """The result of the future that `submit` returns, called in another thread because it decodes images.

@@ -20,7 +20,7 @@ from inference.engines.base import EngineError, StackNotDeployed
 from inference.engines.chat import Completion, adapter_named
 from inference.engines.types import TextDelta
 from inference.server.choices import logprobs
-from inference.server.host import Host, HostedEngine
+from inference.server.host import ChatEngine, Host
 from inference.server.openai_bodies import ChatBody, LoadBody, UnloadBody, read
 
 logger = logging.getLogger(__name__)
@@ -60,13 +60,13 @@ class _Api:
         self._host = host
 
     async def models(self, request: web.Request) -> web.Response:
-        engine = self._host.engine
+        engine = self._host.chats
         base = {"id": engine.base, "object": "model", "created": 0, "owned_by": OWNER}
         loaded = [base | {"id": model, "root": model, "parent": engine.base} for model in engine.models]
         return web.json_response({"object": "list", "data": [base | {"root": engine.base, "parent": None}, *loaded]})
 
     async def load(self, request: web.Request) -> web.Response:
-        engine = self._host.engine
+        engine = self._host.chats
         body = read(LoadBody, await request.read())
         adapter = _stored(engine, body)
         if body.lora_name in engine.models:
@@ -75,14 +75,14 @@ class _Api:
         return web.Response(text=f"Success: LoRA adapter '{body.lora_name}' added successfully.")
 
     async def unload(self, request: web.Request) -> web.Response:
-        engine = self._host.engine
+        engine = self._host.chats
         body = read(UnloadBody, await request.read())
         if not engine.unload_model(body.lora_name):
             raise StackNotDeployed(f"The lora adapter '{body.lora_name[:200]}' cannot be found.")
         return web.Response(text=f"Success: LoRA adapter '{body.lora_name}' removed successfully.")
 
     async def complete(self, request: web.Request) -> web.StreamResponse:
-        engine, data = self._host.engine, await request.read()
+        engine, data = self._host.chats, await request.read()
         body = await asyncio.to_thread(read, ChatBody, data)
         body.check()
         if body.model not in engine.models:
@@ -94,7 +94,7 @@ class _Api:
         done = await self._host.call(lambda: engine.submit_completion(body.chat()))
         return _answer(body.model, done.text, done.finish_reason, None, _usage(done))
 
-    async def _choose(self, engine: HostedEngine, body: ChatBody, choices: list[str]) -> web.Response:
+    async def _choose(self, engine: ChatEngine, body: ChatBody, choices: list[str]) -> web.Response:
         spelled = await asyncio.to_thread(engine.spell, choices)
         decision = await self._host.call(lambda: engine.submit_choice(body.chat(), choices))
         content = None
@@ -103,7 +103,7 @@ class _Api:
             content = {"content": told}
         return _answer(body.model, decision.label, "stop", content, None)
 
-    async def _stream(self, request: web.Request, engine: HostedEngine, body: ChatBody) -> web.StreamResponse:
+    async def _stream(self, request: web.Request, engine: ChatEngine, body: ChatBody) -> web.StreamResponse:
         """Server-sent events. What fails before the first is an ordinary refusal, what fails later an event."""
         events = self._host.stream(lambda tell: engine.submit_completion(body.chat(), tell))
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-cache"})
@@ -153,7 +153,7 @@ class _Chunks:
         return f"data: {json.dumps(self._head | {'choices': choices} | more)}\n\n".encode()
 
 
-def _stored(engine: HostedEngine, body: LoadBody) -> AdapterRef:
+def _stored(engine: ChatEngine, body: LoadBody) -> AdapterRef:
     """The adapter that is meant. Its path is compared with where the store keeps it, and never opened."""
     adapter = adapter_named(body.lora_name)
     folder = engine.folder(adapter.digest)

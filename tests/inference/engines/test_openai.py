@@ -17,8 +17,10 @@ from inference.engines import wire
 from inference.engines.chat import model_name
 from inference.engines.http.messages import body, data_url
 from inference.engines.in_process import InProcessEngine
+from inference.engines.modal.engine import ModalEngine
 from inference.engines.types import AdapterRef
 from tests.inference.engines.conftest import TOKEN
+from tests.inference.engines.served import served
 from tests.inference.engines.small import make_image
 
 CHAT = "/v1/chat/completions"
@@ -292,3 +294,10 @@ def test_an_image_that_is_none_is_refused_as_elsewhere(client: Client, world: An
         card = AdapterCard.read(world.folders["bo"])
         request = replace(world.requests(1)[0], image=image)
         assert reason in refused(client.complete(body(asked["model"], card, request, url, 3)), 400)
+
+
+def test_containers_on_modal_answer_no_chats(world: Any) -> None:
+    with served(ModalEngine("switchyard", world.store, "adapters"), TOKEN) as url:
+        answer = httpx.get(f"{url}/v1/models", headers={"Authorization": f"Bearer {TOKEN}"})
+    assert answer.status_code == 400
+    assert "answers no chats" in answer.json()["error"]["message"]
