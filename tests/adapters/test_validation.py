@@ -293,6 +293,7 @@ def test_the_base_is_read_from_its_config(tmp_path: Path) -> None:
         "num_attention_heads": 2,
         "num_key_value_heads": 1,
         "head_dim": 4,
+        "vocab_size": 100,
     }
     (tmp_path / "config.json").write_text(json.dumps({"text_config": text | {"num_hidden_layers": 2}}))
     assert BaseShape.read(tmp_path) == SHAPE
