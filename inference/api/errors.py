@@ -18,6 +18,7 @@ from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
 from datasets_app.errors import InputError
+from datasets_app.room import FULL, is_disk_full
 from inference.engines.base import EngineBusy, EngineError
 from inference.engines.images import UnsupportedImage
 
@@ -75,7 +76,7 @@ def refusal_of(error: Exception) -> Refusal | None:
             return Refusal(400, "bad_request", "The request is malformed.")
         case exceptions.APIException():
             return _of_api_exception(error)
-    return None
+    return Refusal(507, "disk_full", FULL) if is_disk_full(error) else None
 
 
 def _of_api_exception(error: exceptions.APIException) -> Refusal:

@@ -1,7 +1,8 @@
 """`python -m controlplane.supervisor [NAME …]`: the processes of the Procfile, or some of them, kept running.
 
 A process that ends is started again, after a pause that grows while it keeps ending. SIGTERM or SIGINT ends all:
-first those that use the broker, each with time to finish what it is at, then the broker.
+first those that use the broker, each with time to finish what it is at, then the broker. Where the supervisor itself
+is killed, its guard does that.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from dataclasses import dataclass, field
 from typing import IO
 
 from controlplane.env import ROOT
+from controlplane.guard import STOP_SECONDS, Guard
 
-STOP_SECONDS = 60.0  # to SIGKILL: a task may take so long
 PAUSES = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)  # seconds before a process is started again
 STEADY_SECONDS = 60.0  # after which it counts as started well
 LAST = "broker"
@@ -86,11 +87,16 @@ def read_procfile(names: list[str]) -> list[Process]:
 
 def supervise(processes: list[Process], ending: threading.Event) -> None:
     """Keep the processes running until `ending` is set, then end them."""
-    while not ending.wait(0.2):
-        for process in processes:
-            process.look_after()
-    end([process for process in processes if process.name != LAST])
-    end([process for process in processes if process.name == LAST])
+    stages = [[process for process in processes if process.name != LAST]]
+    stages.append([process for process in processes if process.name == LAST])
+    with Guard() as guard:
+        while not ending.wait(0.2):
+            for process in processes:
+                process.look_after()
+                guard.tell([[process.popen.pid for process in stage if process.popen] for stage in stages])
+        for stage in stages:
+            end(stage)
+        guard.tell([])
 
 
 def end(processes: list[Process]) -> None:

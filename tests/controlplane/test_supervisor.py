@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -75,6 +77,27 @@ def test_a_process_has_time_to_finish_and_the_broker_ends_last(
     wait_for((tmp_path / "up").exists)
     ending.set()
     wait_for(lambda: log.exists() and log.read_text().splitlines() == ["worker", "broker"])
+
+
+SUPERVISOR = """
+import sys, threading
+from controlplane.supervisor import Process, supervise
+broker, worker = (Process(name, sys.argv[1].format(name=name)) for name in ("broker", "worker"))
+supervise([broker, worker], threading.Event())
+"""
+
+
+def test_what_a_killed_supervisor_leaves_behind_ends_too(tmp_path: Path) -> None:
+    """In the same order, and with time to finish."""
+    log = tmp_path / "log"
+    trap, wait = f'trap "echo {{name}} >> {log}; exit 0" TERM', "while :; do sleep 0.1; done"
+    command = f"sh -c '{trap}; touch {tmp_path}/{{name}}; {wait}'"
+    path = os.pathsep.join(path for path in sys.path if path)
+    supervisor = subprocess.Popen([sys.executable, "-c", SUPERVISOR, command], env={**os.environ, "PYTHONPATH": path})
+    wait_for(lambda: (tmp_path / "broker").exists() and (tmp_path / "worker").exists())
+    supervisor.kill()
+    supervisor.wait()
+    wait_for(lambda: log.exists() and log.read_text().split() == ["worker", "broker"])
 
 
 def test_the_procfile_has_all_processes() -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from workers.compute.types import JobSpec, JobState, JobStatus
+from workers.recipes.execute import RESERVE, RESERVE_BYTES
 from workers.recipes.files import write_atomically
 from workers.recipes.manifest import verify_manifest
 
@@ -38,6 +39,7 @@ class LocalCompute:
         if (folder / "claim").exists():
             return job.launch_key
         launch = {**job.as_dict(), "work": str(self.root.parent / "work" / job.work_key)}
+        (folder / RESERVE).write_bytes(bytes(RESERVE_BYTES))
         write_atomically(folder / "job.json", json.dumps(launch))
         with (folder / "log").open("ab") as log:
             subprocess.Popen(

@@ -20,18 +20,22 @@ import signal
 import sys
 import time
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from datasets_app.errors import InputError
+from datasets_app.room import FULL, explain, has_room
 from workers.recipes import RECIPES
 from workers.recipes.files import write_atomically
 from workers.recipes.manifest import write_manifest
 from workers.recipes.progress import Meter
 
 REPORT_INTERVAL = 0.5  # seconds between two writes of status.json
+RESERVE = ".reserve"  # made with the launch: room for claim and result, so that on a full disk a job can still say so
+RESERVE_BYTES = 2**16
 
 
 class Cancelled(BaseException):
@@ -110,20 +114,33 @@ def execute(kind: str, spec: dict[str, Any], job: FolderJob) -> dict[str, Any]:
     job.out.mkdir()
     try:
         summary = run_recipe(kind, spec, job)
+        write_manifest(job.out, job.folder)
     except InputError as error:
         return {"state": "failed", "error": str(error)}
     except Cancelled:
         return {"state": "cancelled", "error": ""}
     except Exception as error:
         traceback.print_exc()
-        return {"state": "failed", "error": f"{type(error).__name__}: {error}"}
-    write_manifest(job.out, job.folder)
+        return {"state": "failed", "error": _why(error, job)}
     return {"state": "succeeded", "summary": summary}
+
+
+def _why(error: Exception, job: FolderJob) -> str:
+    """The reason in words; what was half written goes, so that a full disk does not stay full of it."""
+    room = has_room(job.out) and has_room(job.work)
+    shutil.rmtree(job.out, ignore_errors=True)
+    return explain(error) if room else FULL
 
 
 def _launch(folder: Path) -> dict[str, Any]:
     launch = json.loads((folder / "job.json").read_bytes())
     return execute(launch["kind"], launch["spec"], FolderJob(folder, Path(launch["work"])))
+
+
+def _give_back(folder: Path, room: int) -> None:
+    """Free so many bytes of the reserve."""
+    with suppress(FileNotFoundError):
+        os.truncate(folder / RESERVE, RESERVE_BYTES - room)
 
 
 def _cancel(signum: int, frame: object) -> None:
@@ -133,6 +150,7 @@ def _cancel(signum: int, frame: object) -> None:
 def main() -> int:
     """Claim, execute, leave the result."""
     folder = Path(sys.argv[1]).resolve()
+    _give_back(folder, RESERVE_BYTES // 2)
     if claim(folder) is None:
         print("This launch was taken by another process.", file=sys.stderr)
         return 3
@@ -142,6 +160,7 @@ def main() -> int:
     except Cancelled:
         result = {"state": "cancelled", "error": ""}
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    _give_back(folder, RESERVE_BYTES)
     write_atomically(folder / "result.json", json.dumps(result))
     return 0 if result["state"] == "succeeded" else 1
 

@@ -20,7 +20,7 @@ from workers.recipes.errors import RecipeError
 from workers.recipes.files import write_atomically
 from workers.recipes.job import Job, RecipeSpec
 from workers.recipes.prepared import Prepared, load_split
-from workers.recipes.training.checkpoints import newest_whole
+from workers.recipes.training.checkpoints import is_whole, newest_whole
 from workers.recipes.training.plan import Plan, plan
 
 if TYPE_CHECKING:
@@ -209,6 +209,8 @@ def _best(trainer: AdapterTrainer) -> dict[str, Any]:
     state = trainer.state
     if not state.best_model_checkpoint or not Path(state.best_model_checkpoint).is_dir():
         raise RecipeError("The best checkpoint has gone from the work folder: train again in a new one.")
+    if not is_whole(Path(state.best_model_checkpoint)):
+        raise RecipeError("The best checkpoint has changed since it was written: try again, from the one before.")
     step = state.best_global_step
     figures = next(log for log in state.log_history if log["step"] == step and "eval_score" in log)
     names = ("macro_f1", "exact", "confidence")

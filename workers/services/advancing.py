@@ -12,6 +12,7 @@ from django.db import DatabaseError
 from django.db.models import F, Q
 from django.utils import timezone
 
+from datasets_app.room import explain
 from workers.compute.types import ComputeUnavailable
 from workers.models import Attempt, Run
 from workers.services.concluding import conclude_all
@@ -57,7 +58,7 @@ def _advance_safely(run: Run) -> None:
     except Exception as error:
         log.exception("Run %s could not be taken a step on; the next round tries again.", run.name)
         try:
-            note(run, trouble=f"{type(error).__name__}: {error}"[:TROUBLE_LENGTH])
+            note(run, trouble=explain(error)[:TROUBLE_LENGTH])
         except DatabaseError:
             log.warning("Nor could the reason be written down.")
 

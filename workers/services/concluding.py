@@ -20,6 +20,7 @@ from adapters.models import Alias, Evaluation, Stack
 from adapters.selectors import champion, spec_of
 from adapters.services import build_stack, move_alias, switch_champion
 from datasets_app.errors import InputError
+from datasets_app.room import explain
 from inference.services import get_engine, judge
 from workers.models import Pipeline, Run
 from workers.services.limits import limit
@@ -63,7 +64,7 @@ def conclude_all() -> int:
             raise
         except Exception as error:
             log.exception("Pipeline %s could not be concluded; the next round tries again.", pipeline.name)
-            fenced(pipeline, trouble=f"{type(error).__name__}: {error}"[:500])
+            fenced(pipeline, trouble=explain(error)[:500])
     return len(pipelines)
 
 

@@ -11,13 +11,14 @@ from adapters.services import set_current, store
 from datasets_app.errors import InputError
 from workers.kinds.base import Resolved
 from workers.models import Run
+from workers.recipes.packages import versions
 from workers.services.moves import move
 from workers.states import Status
 
 
 def fingerprint(kind: str, resolved: Resolved) -> str:
-    """Hash of the work: the recipe and its spec, in which every path stands for what lies there."""
-    work = json.dumps([kind, _by_content(resolved.spec, resolved.digests)], sort_keys=True)
+    """Hash of the work: the recipe, its spec, in which every path stands for what lies there, and its libraries."""
+    work = json.dumps([kind, _by_content(resolved.spec, resolved.digests), versions(kind)], sort_keys=True)
     return "sha256:" + hashlib.sha256(work.encode()).hexdigest()
 
 

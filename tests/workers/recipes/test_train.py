@@ -9,12 +9,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from pydantic import ValidationError
+from safetensors.torch import load_file, save_file
 
 from adapters.backbone.loading import load_model, load_processor
 from adapters.backbone.spec import TINY_BASE, BaseSpec
@@ -106,16 +108,52 @@ def test_a_killed_training_resumes_to_the_same_weights(
     assert weights(job) == weights(uninterrupted)
 
 
-def test_a_broken_newest_checkpoint_is_passed_over(
-    prepared_folder: Path, uninterrupted: RecordingJob, tmp_path: Path
+def cut_short(checkpoint: Path) -> None:
+    file = checkpoint / "optimizer.pt"
+    file.write_bytes(file.read_bytes()[:-100])
+
+
+def spoil(checkpoint: Path) -> None:
+    """NaN in the weights, sealed as if training had written it so."""
+    file = checkpoint / "adapter_model.safetensors"
+    tensors = load_file(file)
+    tensors[next(iter(tensors))].fill_(float("nan"))
+    save_file(tensors, file)
+    seal(checkpoint)
+
+
+def flip(checkpoint: Path) -> None:
+    """One bit of the weights: they are numbers still, and others."""
+    file = checkpoint / "adapter_model.safetensors"
+    data = bytearray(file.read_bytes())
+    data[-3] ^= 1
+    file.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("broken", "harm", "resumed_from"),
+    [(9, cut_short, "checkpoint-6"), (9, spoil, "checkpoint-6"), ("best", flip, None)],
+)
+def test_a_broken_checkpoint_is_passed_over(
+    prepared_folder: Path,
+    uninterrupted: RecordingJob,
+    tmp_path: Path,
+    broken: Any,
+    harm: Callable[[Path], None],
+    resumed_from: str | None,
 ) -> None:
+    """The newest; or the best, on which the newer ones lean."""
     job = RecordingJob(tmp_path)
     shutil.rmtree(job.work)
     shutil.copytree(uninterrupted.work, job.work)
-    newest = job.work / "checkpoint-9" / "optimizer.pt"
-    newest.write_bytes(newest.read_bytes()[:-100])
+    if broken == "best":
+        state = json.loads((job.work / "checkpoint-9" / "trainer_state.json").read_bytes())
+        broken = Path(state["best_model_checkpoint"]).name.removeprefix("checkpoint-")
+        older = [step for step in (3, 6) if step < int(broken)]
+        resumed_from = f"checkpoint-{older[-1]}" if older else None
+    harm(job.work / f"checkpoint-{broken}")
     summary = train.run(Spec(data=prepared_folder, **SHORT), job)
-    assert summary["resumed_from"] == "checkpoint-6"
+    assert summary["resumed_from"] == resumed_from
     assert weights(job) == weights(uninterrupted)
 
 

@@ -6,11 +6,17 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from datasets_app.models import SourceDataset
 from datasets_app.services import register_source
+from workers.kinds import generate_dataset
+from workers.kinds.base import Resolved
 from workers.models import Run
+from workers.recipes import RECIPES, packages
 from workers.selectors import find_dataset
 from workers.services import advance_all, launch
+from workers.services.reuse import fingerprint
 from workers.states import Status
 
 Drive = Callable[..., Run]
@@ -43,9 +49,6 @@ def test_equal_work_takes_the_earlier_result(generate: dict[str, object], drive:
 
 
 def test_a_source_that_has_changed_is_other_work(experts: list[str], tmp_path: Path) -> None:
-    from workers.kinds import generate_dataset
-    from workers.services.reuse import fingerprint
-
     params = generate_dataset.Params(adapters=tuple(experts))
     before = fingerprint("generate_dataset", generate_dataset.resolve(params))
     assert fingerprint("generate_dataset", generate_dataset.resolve(params)) == before
@@ -56,3 +59,27 @@ def test_a_source_that_has_changed_is_other_work(experts: list[str], tmp_path: P
     (copy / "data.jsonl").write_text("\n".join(rows[1:]) + "\n")
     register_source("calendar", copy)
     assert fingerprint("generate_dataset", generate_dataset.resolve(params)) != before
+
+
+@pytest.mark.parametrize(
+    ("kind", "library", "is_other_work"),
+    [
+        ("generate_dataset", "pillow", True),
+        ("generate_dataset", "torch", False),
+        ("preprocess", "transformers", True),
+        ("preprocess", "trl", False),
+        *(("train", library, True) for library in ("torch", "transformers", "peft", "trl")),
+        ("evaluate", "peft", True),
+    ],
+)
+def test_another_version_of_a_library_that_matters_is_other_work(
+    monkeypatch: pytest.MonkeyPatch, kind: str, library: str, is_other_work: bool
+) -> None:
+    before = fingerprint(kind, Resolved({}))
+    version = packages.version
+    monkeypatch.setattr(packages, "version", lambda name: "99" if name == library else version(name))
+    assert (fingerprint(kind, Resolved({})) != before) == is_other_work
+
+
+def test_every_recipe_says_which_libraries_matter() -> None:
+    assert set(packages.PACKAGES) == set(RECIPES)

@@ -1,14 +1,19 @@
-"""Checkpoints that a killed job leaves behind: which of them are whole."""
+"""Checkpoints that a killed job leaves behind: which of them can be gone on from."""
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from pathlib import Path
 
+from adapters.validation import WEIGHTS_FILE
+from adapters.weights import read_header, scan
+from datasets_app.errors import InputError
 from workers.recipes.manifest import ManifestError, verify_manifest, write_manifest
 
 _NAME = re.compile(r"checkpoint-(\d+)")
+_STATE = "trainer_state.json"
 
 
 def seal(checkpoint: Path) -> None:
@@ -21,16 +26,47 @@ def seal(checkpoint: Path) -> None:
             shutil.rmtree(old)
 
 
+def is_whole(checkpoint: Path) -> bool:
+    """Whether its files are as they were sealed, and its weights are numbers."""
+    try:
+        verify_manifest(checkpoint, _seal_of(checkpoint))
+        return _is_finite(checkpoint / WEIGHTS_FILE)
+    except (ManifestError, InputError):
+        return False
+
+
 def newest_whole(work: Path) -> Path | None:
-    """The newest checkpoint in `work` whose files are as they were sealed; broken newer ones are removed."""
+    """The newest checkpoint in `work` that is whole, and whose best one so far is, too; all that are not are removed.
+
+    The best one counts because training ends by taking its weights.
+    """
     found = [path for path in work.iterdir() if _NAME.fullmatch(path.name)] if work.is_dir() else []
-    for checkpoint in sorted(found, key=_step, reverse=True):
-        try:
-            verify_manifest(checkpoint, _seal_of(checkpoint))
-            return checkpoint
-        except ManifestError:
+    for checkpoint in found:
+        if not is_whole(checkpoint):
             shutil.rmtree(checkpoint)
+    for checkpoint in sorted((path for path in found if path.is_dir()), key=_step, reverse=True):
+        best = _best_of(checkpoint)
+        if best is None or (work / best).is_dir():
+            return checkpoint
+        shutil.rmtree(checkpoint)
     return None
+
+
+def _is_finite(weights: Path) -> bool:
+    if not weights.is_file():
+        return True
+    with weights.open("rb") as file:
+        not_finite, _ = scan(file, read_header(file, weights.stat().st_size))
+    return not not_finite
+
+
+def _best_of(checkpoint: Path) -> str | None:
+    """Name of the best checkpoint when this one was written."""
+    try:
+        best = json.loads((checkpoint / _STATE).read_bytes())["best_model_checkpoint"]
+    except FileNotFoundError:
+        return None
+    return Path(best).name if best else None
 
 
 def _seal_of(checkpoint: Path) -> Path:

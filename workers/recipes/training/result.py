@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,7 @@ from adapters.card import AdapterCard
 from adapters.validation import CONFIG_FILE, validate_adapter
 from datasets_app.errors import InputError
 from workers.recipes.errors import RecipeError
-
-PACKAGES = ("torch", "transformers", "peft", "trl", "accelerate", "tokenizers", "datasets", "pillow")
+from workers.recipes.packages import versions
 
 
 def save(model: Any, card: AdapterCard, lineage: dict[str, Any], base_name: str, folder: Path) -> None:
@@ -26,8 +24,7 @@ def save(model: Any, card: AdapterCard, lineage: dict[str, Any], base_name: str,
     config = json.loads(config_file.read_bytes())
     config["base_model_name_or_path"] = base_name
     config_file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    packages = {name: version(name) for name in PACKAGES}
-    card.model_copy(update={"lineage": lineage | {"packages": packages}}).write(folder)
+    card.model_copy(update={"lineage": lineage | {"packages": versions("train")}}).write(folder)
     try:
         validate_adapter(folder, expected_base=card.base)
     except InputError as error:

@@ -1,0 +1,1 @@
+"""A campaign of faults against real processes: `python -m benchmarks.chaos`."""

@@ -1,0 +1,47 @@
+"""Full disks: how to tell one, and what to say of it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+from pathlib import Path
+
+FULL = "The disk is full: free some room and try again; nothing that was saved is lost."
+
+_NUMBERS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_SQLSTATE = "53100"  # PostgreSQL's disk_full
+_PROBE_BYTES = 2**20
+
+
+def is_disk_full(error: BaseException | None) -> bool:
+    """Whether the error, or what caused it, is that of a full disk, a quota or a limit on the size of files."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _NUMBERS:
+            return True
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+            return True
+        if getattr(error, "sqlstate", None) == _SQLSTATE:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def explain(error: BaseException) -> str:
+    """The error in words, for people."""
+    return FULL if is_disk_full(error) else f"{type(error).__name__}: {error}"
+
+
+def has_room(folder: Path) -> bool:
+    """Whether a mebibyte can be written below `folder`: libraries do not always say why they could not write."""
+    probe = folder / f".probe-{os.getpid()}"
+    try:
+        with probe.open("wb") as file:
+            file.write(bytes(_PROBE_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+        return True
+    except OSError as error:
+        return not is_disk_full(error)
+    finally:
+        probe.unlink(missing_ok=True)
