@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -27,9 +28,9 @@ class AdapterCard(BaseModel):
 
     `system` is the system turn (None: none is sent); `human` the human turn, in which `{prompt}` stands for
     the user's words and `<image>` for the screenshot; `min_pixels` and `max_pixels` bound the screenshot
-    after resizing, in pixels; `labels` are the names that a router may answer, in label order. `invocation` are
-    the token ids from which on an activated LoRA is at work: the base alone reads what comes before them. A plain
-    LoRA, which reads everything itself, has none.
+    after resizing, in pixels; `labels` are the names that a router may answer, in label order; `dtype` is that of the
+    base it was trained on (None: not known). `invocation` are the token ids from which on an activated LoRA is at work:
+    the base alone reads what comes before them. A plain LoRA, which reads everything itself, has none.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -42,7 +43,15 @@ class AdapterCard(BaseModel):
     max_pixels: int = Field(gt=0)
     labels: tuple[str, ...] = ()
     invocation: tuple[StrictInt, ...] = ()
+    dtype: Literal["float32", "bfloat16", "float16"] | None = None
     lineage: dict[str, Any] = Field(default_factory=dict)  # run, dataset hash, package versions
+
+    @property
+    def digest(self) -> str:
+        """Content hash of all that the adapter is served with; where it comes from does not count."""
+        # Without defaults, so that a field of a later release leaves the older cards' digests as they are.
+        served = self.model_dump_json(exclude={"lineage"}, exclude_defaults=True)
+        return "sha256:" + hashlib.sha256(served.encode()).hexdigest()
 
     @classmethod
     def read(cls, directory: Path) -> AdapterCard:

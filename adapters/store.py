@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from adapters.base_shape import BaseShape
+from adapters.canaries import CANARY_FILE
 from adapters.card import CARD_FILE, AdapterCard
 from adapters.validation import (
     CONFIG_FILE,
@@ -32,8 +33,13 @@ from adapters.validation import (
 )
 from datasets_app.errors import InputError
 
-MAX_BYTES = {CONFIG_FILE: MAX_JSON_BYTES, CARD_FILE: MAX_JSON_BYTES, WEIGHTS_FILE: 8 * 2**30}
-"""The files of an adapter, all of them needed, and how large each may be; others are ignored."""
+MAX_BYTES = {
+    CONFIG_FILE: MAX_JSON_BYTES,
+    CARD_FILE: MAX_JSON_BYTES,
+    WEIGHTS_FILE: 8 * 2**30,
+    CANARY_FILE: MAX_JSON_BYTES,
+}
+"""The files of an adapter, all needed but the canaries, and how large each may be; others are ignored."""
 
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
 _CHUNK_BYTES = 2**20
@@ -113,7 +119,7 @@ class Store:
     def verify(self, digest: str) -> StoredAdapter:
         """Hash the files again; InputError if they are not what was stored."""
         folder = self.path(digest)
-        files = tuple(_hash(folder, name) for name in sorted(MAX_BYTES))
+        files = tuple(_hash(folder, name) for name in _names(folder))
         _expect(files, digest)
         return StoredAdapter(digest, folder, files)
 
@@ -144,12 +150,17 @@ def read_verified(directory: Path, digest: str) -> dict[str, bytes]:
     What is then loaded from the bytes can't have been swapped after the check.
     """
     contents = {}
-    for name in sorted(MAX_BYTES):
+    for name in _names(directory):
         with _open(directory, name) as (file, _):
             contents[name] = file.read()
     files = tuple(StoredFile(name, hashlib.sha256(data).hexdigest(), len(data)) for name, data in contents.items())
     _expect(files, digest)
     return contents
+
+
+def _names(directory: Path) -> list[str]:
+    """The files that belong to the adapter in `directory`."""
+    return [name for name in sorted(MAX_BYTES) if name != CANARY_FILE or os.path.lexists(directory / name)]
 
 
 def _expect(files: tuple[StoredFile, ...], digest: str) -> None:
@@ -159,7 +170,7 @@ def _expect(files: tuple[StoredFile, ...], digest: str) -> None:
 
 def _copy(source: Path, target: Path, default_card: AdapterCard | None) -> tuple[StoredFile, ...]:
     files = []
-    for name in sorted(MAX_BYTES):
+    for name in _names(source):
         if name == CARD_FILE and default_card is not None and not os.path.lexists(source / name):
             with tempfile.TemporaryDirectory() as written:
                 # The copy of the configuration is here already: the files come in the order of their names.

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from adapters.base_shape import LANGUAGE_MODULES, BaseShape
+from adapters.canaries import CANARY_FILE, Canaries
 from adapters.card import CARD_FILE, AdapterCard
 from adapters.weights import MAX_HEADER_BYTES, Tensor, load_json_object, name_some, read_header, scan
 from datasets_app.errors import InputError
@@ -92,6 +93,8 @@ def validate_adapter(directory: Path, base: BaseShape | None = None, expected_ba
     with (root / WEIGHTS_FILE).open("rb") as weights:
         facts = validate_files(read_small(root / CONFIG_FILE), weights, (root / WEIGHTS_FILE).stat().st_size, base)
     validate_invocation(card, facts)
+    if (root / CANARY_FILE).is_file():
+        Canaries.parse(read_small(root / CANARY_FILE)).check(card, facts.target_modules)
     return facts
 
 

@@ -60,7 +60,10 @@ def _ask(method: Callable[[Request], Answer], request: Request, stack: Stack) ->
     try:
         return method(request)
     except StackNotDeployed:  # an engine that has just started
-        get_engine().deploy(spec_of(stack))
+        try:
+            get_engine().deploy(spec_of(stack))
+        except InputError as error:  # no fault of whoever asks
+            raise EngineError(f"The stack that serves cannot be loaded: {error}") from error
         return method(request)
 
 

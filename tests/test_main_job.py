@@ -204,6 +204,20 @@ def test_an_answer_names_the_versions_that_gave_it(
     assert set(answer["timings"]) >= {"vision", "route", "generate"}
 
 
+def test_an_answer_is_given_again_from_its_receipt(
+    live: Installation, client: httpx.Client, unseen: list[tuple[str, bytes]], tmp_path: Path
+) -> None:
+    """By adapters that are what their training made."""
+    answer = client.post("/api/v1/infer/", files={"image": unseen[0][1]}, data={"prompt": "Do it."}).json()
+    assert answer["receipt"]["router"]["proven"]
+    assert answer["receipt"]["expert"]["proven"]
+    (tmp_path / "answer.json").write_text(json.dumps(answer))
+    (tmp_path / "screen.png").write_bytes(unseen[0][1])
+    printed = live.manage("replay", str(tmp_path / "answer.json"), "--image", str(tmp_path / "screen.png"))
+    assert "The answer is the same." in printed
+    assert "differs" not in printed
+
+
 def test_two_engine_processes_decide_alike(
     live: Installation, client: httpx.Client, unseen: list[tuple[str, bytes]]
 ) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
 from django.http import StreamingHttpResponse
 
 from inference.api.errors import Refusal, refusal_of
 from inference.engines.streams import Begun
-from inference.engines.types import Decision, StackedResult
+from inference.engines.types import Decision, Receipt, StackedResult
 
 MEDIA_TYPE = "text/event-stream"
 
@@ -73,6 +74,7 @@ def decision_body(decision: Decision) -> dict[str, Any]:
         "router": decision.router.digest,
         "stack": decision.stack,
         "timings": decision.timings,
+        "receipt": _receipt_body(decision.receipt),
     }
 
 
@@ -85,4 +87,9 @@ def answer_body(result: StackedResult) -> dict[str, Any]:
         "tokens": result.tokens,
         "finish_reason": result.finish_reason,
         "timings": result.timings,
+        "receipt": _receipt_body(result.receipt),
     }
+
+
+def _receipt_body(receipt: Receipt | None) -> dict[str, Any] | None:
+    return asdict(receipt) if receipt else None

@@ -73,6 +73,35 @@ class InferFormSerializer(InferRequestSerializer):
     image = serializers.FileField(help_text="PNG, JPEG or WEBP.")  # type: ignore[assignment]
 
 
+class UsedSerializer(serializers.Serializer[Any]):
+    """An adapter version as it was used."""
+
+    name = serializers.CharField()
+    digest = serializers.CharField(help_text="Content hash of its files.")
+    template = serializers.CharField(help_text="Hash of the prompt template.")
+    min_pixels = serializers.IntegerField()
+    max_pixels = serializers.IntegerField()
+    proven = serializers.BooleanField(help_text="It answered the canaries of its training as it did then.")
+
+
+class ReceiptSerializer(serializers.Serializer[Any]):
+    """What an answer was given with: `manage.py replay` asks for it again."""
+
+    stack = serializers.CharField()
+    base = serializers.CharField(help_text="Fingerprint of the base model.")
+    dtype = serializers.CharField()
+    device = serializers.CharField()
+    router = UsedSerializer()
+    labels = serializers.ListField(child=serializers.CharField(), help_text="What the router may answer.")
+    label = serializers.CharField(help_text="What it answered.")  # type: ignore[assignment]
+    expert = UsedSerializer(allow_null=True)
+    image = serializers.CharField(help_text="Hash of the encoded image.")
+    prompt = serializers.CharField()
+    max_tokens = serializers.IntegerField()
+    packages = serializers.DictField(child=serializers.CharField(), help_text="Versions by name.")
+    answer = serializers.CharField(allow_null=True, help_text="Hash of the text; null for a decision alone.")
+
+
 class DecisionSerializer(serializers.Serializer[Any]):
     """Which expert the router names, and how sure it is."""
 
@@ -85,6 +114,7 @@ class DecisionSerializer(serializers.Serializer[Any]):
     router = serializers.CharField(help_text="Content hash of the router's files.")
     stack = serializers.CharField(help_text="Content hash of the stack that answered.")
     timings = serializers.DictField(child=serializers.FloatField(), help_text="Milliseconds a stage.")
+    receipt = ReceiptSerializer(allow_null=True)
 
 
 class AnswerSerializer(DecisionSerializer):

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import hashlib
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from adapters.stack_spec import AdapterRef, StackSpec
 
-__all__ = ["AdapterRef", "Decision", "Request", "StackSpec", "StackedResult", "StreamEvent", "TextDelta"]
+__all__ = [
+    "AdapterRef",
+    "Decision",
+    "Receipt",
+    "Request",
+    "StackSpec",
+    "StackedResult",
+    "StreamEvent",
+    "TextDelta",
+    "Used",
+]
 
 
 @dataclass(frozen=True)
@@ -20,13 +31,59 @@ class Request:
     max_tokens: int = 128
 
 
+def content_digest(data: bytes) -> str:
+    """`sha256:…`."""
+    return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+@dataclass(frozen=True)
+class Used:
+    """An adapter version as it was used: within this prompt template (a digest) and pixel budget.
+
+    `proven` says whether it had answered the canaries of its training as it did then.
+    """
+
+    name: str
+    digest: str
+    template: str
+    min_pixels: int
+    max_pixels: int
+    proven: bool
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What an answer was given with: enough to ask for it again.
+
+    `stack`, `base`, `image` and `answer` are digests; `answer`, that of the text, is None for a decision alone.
+    """
+
+    stack: str
+    base: str
+    dtype: str
+    device: str
+    router: Used
+    labels: tuple[str, ...]
+    label: str
+    expert: Used | None
+    image: str
+    prompt: str
+    max_tokens: int
+    packages: dict[str, str]
+    answer: str | None = None
+
+    def answered(self, text: str) -> Receipt:
+        """The receipt of the decision and the answer `text`."""
+        return replace(self, answer=content_digest(text.encode()))
+
+
 @dataclass(frozen=True)
 class Decision:
     """Which expert the router names, and how sure it is.
 
     `probabilities` holds every label that the router knows and sums to 1. `adapter` is None where the router
     answers its `none` label: no expert is meant for this screen. `stack` is the digest of the stack that was asked;
-    `timings` are milliseconds per stage.
+    `timings` are milliseconds per stage; `receipt` is None where an engine writes none.
     """
 
     label: str
@@ -35,6 +92,7 @@ class Decision:
     router: AdapterRef
     stack: str
     timings: dict[str, float] = field(default_factory=dict)
+    receipt: Receipt | None = None
 
 
 @dataclass(frozen=True)
@@ -47,6 +105,7 @@ class StackedResult:
     tokens: int
     finish_reason: str  # "stop", "length", or "none" where no expert was meant
     timings: dict[str, float]
+    receipt: Receipt | None = None
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from datasets_app.errors import InputError
 from inference.engines.base import EngineBusy, EngineError, StackNotDeployed
 from inference.engines.images import MAX_BYTES, UnsupportedImage
-from inference.engines.types import Decision, Request, StackedResult, StackSpec, StreamEvent, TextDelta
+from inference.engines.types import Decision, Receipt, Request, StackedResult, StackSpec, StreamEvent, TextDelta
 
 MAX_BODY_BYTES = MAX_BYTES * 4 // 3 + 2**20
 
@@ -39,6 +39,7 @@ class _RequestBody(BaseModel):
     max_tokens: int
 
 
+_RECEIPT = TypeAdapter(Receipt)
 _STACK, _DECISION, _RESULT = TypeAdapter(StackSpec), TypeAdapter(Decision), TypeAdapter(StackedResult)
 
 
@@ -93,6 +94,18 @@ def dump_result(result: StackedResult) -> bytes:
 def load_result(data: bytes) -> StackedResult:
     """Decode a result; ValueError if it is none."""
     return _RESULT.validate_json(data)
+
+
+def load_receipt(data: bytes) -> Receipt:
+    """A receipt, alone or within the answer that the API gave; InputError naming the field that is wrong."""
+    try:
+        found = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise InputError("The receipt is not valid JSON.") from error
+    try:
+        return _RECEIPT.validate_python(found.get("receipt", found) if isinstance(found, dict) else found)
+    except ValidationError as error:
+        raise wrong_field(error) from error
 
 
 def dump_event(event: StreamEvent | Exception) -> bytes:

@@ -51,6 +51,7 @@ class Converter:
 
     def __init__(self, processor: Any, card: AdapterCard) -> None:
         self._builder = PromptBuilder(processor)
+        self._builder.check_budget(card)
         self._card = card
         self._longest = int(processor.tokenizer.model_max_length)
         self._control = frozenset(processor.tokenizer.all_special_ids)

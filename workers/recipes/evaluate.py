@@ -41,7 +41,7 @@ class Spec(RecipeSpec):
     base: str = Field(str(TINY_BASE), description="base model: a folder or a hub id")
     base_revision: str | None = Field(None, description="commit of a base model from the hub")
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N")
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field("auto", description="of the base's weights")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field("auto", description="auto: as it was trained")
     threads: int | None = Field(None, ge=1, le=1024, description="CPU threads; default: torch's own choice")
     split: Literal["train", "val", "eval"] = Field("eval", description="split to ask about")
     max_samples: int | None = Field(None, ge=1, description="samples at most, drawn evenly")
@@ -106,10 +106,11 @@ def _examine(spec: Spec, questions: Questions, job: Job) -> tuple[dict[str, Any]
     store = Store(job.work / "adapters")
     subject = AdapterRef(spec.kind, store.add(spec.subject).digest)
     experts = tuple(AdapterRef(name, store.add(path).digest) for name, path in sorted(spec.experts.items()))
-    labels = AdapterCard.read(store.path(subject.digest)).labels
+    card = AdapterCard.read(store.path(subject.digest))
     device = pick_device(spec.device)
     base = BaseSpec(spec.base, spec.base_revision)
-    base = replace(base, device=device, dtype=pick_dtype(spec.dtype, device, base))
+    dtype = card.dtype if spec.dtype == "auto" and card.dtype else pick_dtype(spec.dtype, device, base)
+    base = replace(base, device=device, dtype=dtype)
     engine = InProcessEngine.load(base, store.path, Limits(batch=spec.batch_size))
     try:
         examiner = Examiner(engine, questions, spec.batch_size, spec.max_tokens)
@@ -143,7 +144,7 @@ def _examine(spec: Spec, questions: Questions, job: Job) -> tuple[dict[str, Any]
             "experts": {expert.name: expert.digest for expert in experts},
         },
     }
-    every_label = tuple(dict.fromkeys((*labels, *questions.labels)))
+    every_label = tuple(dict.fromkeys((*card.labels, *questions.labels)))
     return about | report(spec.kind, outcomes, every_label) | {"latency_ms": latency_figures(latency)}, outcomes
 
 

@@ -1,7 +1,8 @@
 """Train an adapter, router or expert alike: LoRA on the language layers of the frozen base.
 
-The result is `final/` with `adapter_config.json`, `adapter_model.safetensors` and the card `switchyard.json`. A job
-that was killed resumes from its newest whole checkpoint and ends with the same weights as one that was not.
+The result is `final/` with `adapter_config.json`, `adapter_model.safetensors`, the card `switchyard.json` and its
+canaries, `canaries.json`. A job that was killed resumes from its newest whole checkpoint and ends with the same weights
+as one that was not.
 """
 
 from __future__ import annotations
@@ -95,7 +96,7 @@ def run(spec: Spec, job: Job) -> dict[str, Any]:
         "best": best,
     }
     base_name = spec.base if spec.base_revision else prepared.card.base
-    save(trainer.model, trainer.card, lineage, base_name, job.out / "final")
+    save(trainer.model, trainer.processing_class, trainer.card, lineage, base_name, job.out / "final")
     return {
         "kind": prepared.card.kind,
         "steps": trainer.state.global_step,
@@ -145,6 +146,7 @@ def _trainer(spec: Spec, planned: Plan, prepared: Prepared, job: Job) -> Adapter
     base = BaseSpec(spec.base, spec.base_revision, planned.dtype, planned.device)
     model, processor = load_model(base), load_processor(base)
     runner = Runner(model, processor)
+    runner.check(prepared.card)
     train, val = load_split(spec.data, "train"), load_split(spec.data, "val")
     chosen = random.Random(0).sample(range(len(val)), min(spec.val_samples, len(val)))
     room = spec.cache_mb * 2**20

@@ -16,10 +16,12 @@ from adapters.card import AdapterCard
 from datasets_app.errors import InputError
 from inference.engines.chat import Chat, Completion, Token, Turns, model_name
 from inference.engines.checks import check_kind, check_labels, check_stack
+from inference.engines.in_process.canaries import Proof
 from inference.engines.in_process.files import read_adapter
 from inference.engines.in_process.jobs import Deployment, Job, Role
 from inference.engines.in_process.lora import LoraSlots
 from inference.engines.in_process.pool import AdapterPool
+from inference.engines.in_process.receipts import Receipts
 from inference.engines.in_process.runner import Runner
 from inference.engines.in_process.scheduler import Limits, Scheduler
 from inference.engines.in_process.stacks import Stacks
@@ -55,11 +57,12 @@ class InProcessEngine:
         self._resolve = resolve
         self._runner = Runner(model, processor)
         self._shape = BaseShape.of(model.config.get_text_config().to_dict())
-        slots = LoraSlots(self._runner.model)
-        self._pool = AdapterPool(slots, self.limits.adapters)
+        self._slots = LoraSlots(self._runner.model)
+        self._pool = AdapterPool(self._slots, self.limits.adapters)
         self._stacks = Stacks(self._pool, self.limits.stacks)
         self._models = Stacks(self._pool, self.limits.adapters)
-        self._worker = Worker(self._runner, slots, self._pool, self.limits.batch)
+        receipts = Receipts(base, self._runner)
+        self._worker = Worker(self._runner, self._slots, self._pool, receipts, self.limits.batch)
         self._scheduler = Scheduler(self._runner, self._worker, self.limits)
 
     @classmethod
@@ -106,10 +109,11 @@ class InProcessEngine:
         return {
             "base": self.base,
             "device": str(self._runner.model.device),
-            "dtype": str(self._runner.model.dtype).removeprefix("torch."),
+            "dtype": self._runner.dtype,
             "stacks": self._stacks.digests,
             "adapters": self._pool.digests,
             "adapter_bytes": self._pool.nbytes,
+            "unproven": self._pool.unproven,
             "out_of_service": self._pool.withdrawn,
             "waiting": self._scheduler.waiting,
             "running": len(self._worker.running),
@@ -279,18 +283,18 @@ class InProcessEngine:
 
     def _load(self, adapter: AdapterRef, kind: str | None, held: list[str]) -> Role:
         """Pin the adapter, of any kind where `kind` is None, and add it to `held`; read it if it is not in the pool."""
-        card = self._pool.pin(adapter.digest) or self._read(adapter.digest)
+        card = self._pool.pin(adapter.digest) or self._read(adapter)
         held.append(adapter.digest)
         if kind:
             check_kind(adapter, card, kind)
-        return Role(adapter, card)
+        return Role(adapter, card, self._runner.prompts.template(card), self._pool.proven(adapter.digest))
 
-    def _read(self, digest: str) -> AdapterCard:
+    def _read(self, ref: AdapterRef) -> AdapterCard:
+        """Read, prove and place the adapter; InputError saying why it may not serve."""
         dtype = self._runner.model.dtype
-        adapter = read_adapter(self._resolve(digest), digest, self.base, self._shape, dtype)
-        if adapter.card.invocation not in ((), self._runner.prompts.opening):
-            raise InputError(
-                f"The adapter {digest} is invoked by tokens {list(adapter.card.invocation)}; on this base an activated "
-                f"adapter is invoked by those that begin the answer: {list(self._runner.prompts.opening)}."
-            )
-        return self._scheduler.call(lambda: self._pool.place(adapter)).result()
+        try:
+            adapter = read_adapter(self._resolve(ref.digest), ref.digest, self.base, self._shape, dtype)
+            prove = Proof(self._runner, self._slots, adapter)
+            return self._scheduler.call(lambda: self._pool.place(adapter, prove)).result()
+        except InputError as error:
+            raise InputError(f"Adapter {ref.name[:80]!r}: {error}") from error

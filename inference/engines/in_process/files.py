@@ -11,6 +11,7 @@ import safetensors.torch
 import torch
 
 from adapters.base_shape import BaseShape
+from adapters.canaries import CANARY_FILE, Canaries
 from adapters.card import CARD_FILE, AdapterCard
 from adapters.store import read_verified
 from adapters.validation import CONFIG_FILE, WEIGHTS_FILE, validate_card, validate_files, validate_invocation
@@ -23,11 +24,12 @@ _PREFIX, _A, _B = "base_model.model.model.language_model.", ".lora_A.weight", ".
 
 @dataclass(frozen=True)
 class ReadAdapter:
-    """A validated adapter version in memory."""
+    """A validated adapter version in memory; `canaries` is None where training left none."""
 
     digest: str
     card: AdapterCard
     weights: Weights
+    canaries: Canaries | None = None
 
 
 def read_adapter(folder: Path, digest: str, base: str, shape: BaseShape, dtype: torch.dtype) -> ReadAdapter:
@@ -38,6 +40,9 @@ def read_adapter(folder: Path, digest: str, base: str, shape: BaseShape, dtype: 
     data = files[WEIGHTS_FILE]
     facts = validate_files(files[CONFIG_FILE], io.BytesIO(data), len(data), shape)
     validate_invocation(card, facts)
+    canaries = Canaries.parse(files[CANARY_FILE]) if CANARY_FILE in files else None
+    if canaries:
+        canaries.check(card, facts.target_modules)
     scale = facts.alpha / (math.sqrt(facts.rank) if facts.rslora else facts.rank)
     tensors = safetensors.torch.load(data)
     weights = {}
@@ -48,4 +53,4 @@ def read_adapter(folder: Path, digest: str, base: str, shape: BaseShape, dtype: 
     if beyond:
         dtype_name = str(dtype).removeprefix("torch.")
         raise InputError(f"{WEIGHTS_FILE}: values too large for {dtype_name} in {name_some(beyond)}.")
-    return ReadAdapter(digest, card, weights)
+    return ReadAdapter(digest, card, weights, canaries)

@@ -17,16 +17,18 @@ from inference.engines.in_process.batch import View
 from inference.engines.in_process.prefixes import Prefix
 from inference.engines.in_process.prompts import Pixels
 from inference.engines.in_process.text import TextStream
-from inference.engines.types import AdapterRef, Decision, Request, StreamEvent
+from inference.engines.types import AdapterRef, Decision, Request, StreamEvent, content_digest
 from inference.routing.trie import NameTrie
 
 
 @dataclass(frozen=True)
 class Role:
-    """An adapter version in a deployment."""
+    """An adapter version in a deployment; `template` and `proven` are those of `Used`."""
 
     ref: AdapterRef
     card: AdapterCard
+    template: str
+    proven: bool
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,7 @@ class Job:
     on_event: Callable[[StreamEvent], None] | None = None
     future: Future[Any] = field(default_factory=Future)
 
+    image_digest: str = ""  # of the encoded image
     pixels: Pixels | None = None  # for the first adapter, until they are looked at
     prompt: list[int] = field(default_factory=list)  # of the adapter whose turn it is
     view: View | None = None
@@ -90,7 +93,8 @@ class Job:
         check_request(request)
         started = time.perf_counter()
         image = decode(request.image)
-        return cls(deployment, image, request.prompt, request.max_tokens, deadline, _marked=started, **options)
+        options |= {"image_digest": content_digest(request.image), "_marked": started}
+        return cls(deployment, image, request.prompt, request.max_tokens, deadline, **options)
 
     def mark(self, stage: str) -> None:
         """Count the milliseconds since the last mark towards `stage`."""

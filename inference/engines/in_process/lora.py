@@ -142,6 +142,11 @@ class LoraSlots:
             module.write(slot, weights.get(name))
         self._slots, self._rank = slots, rank
 
+    def clear(self, slot: int) -> None:
+        """Empty a slot that was written."""
+        for module in self._modules.values():
+            module.write(slot, None)
+
     def rows(self, slots: Sequence[int]) -> Rows:
         """The rows of a batch, row `i` with the adapter in slot `slots[i]`."""
         return Rows(slots, self._device)

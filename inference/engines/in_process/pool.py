@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from adapters.card import AdapterCard
@@ -16,6 +16,7 @@ from inference.engines.in_process.lora import NO_ADAPTER, LoraSlots
 class _Resident:
     slot: int
     card: AdapterCard
+    proven: bool
     pins: int
 
 
@@ -39,6 +40,17 @@ class AdapterPool:
         """The versions in the slots, the one used longest ago first."""
         with self._lock:
             return list(self._residents)
+
+    @property
+    def unproven(self) -> list[str]:
+        """The versions in the slots that came without canaries of their own."""
+        with self._lock:
+            return [digest for digest, resident in self._residents.items() if not resident.proven]
+
+    def proven(self, digest: str) -> bool:
+        """Whether the pinned version answered the canaries of its training as it did then."""
+        with self._lock:
+            return self._residents[digest].proven
 
     @property
     def nbytes(self) -> int:
@@ -76,8 +88,11 @@ class AdapterPool:
             for digest in digests:
                 self._residents[digest].pins -= 1
 
-    def place(self, adapter: ReadAdapter) -> AdapterCard:
-        """Put the version into a slot unless it is there, and pin it."""
+    def place(self, adapter: ReadAdapter, prove: Callable[[int], None]) -> AdapterCard:
+        """Put the version into a slot unless it is there, let `prove` look at that slot, and pin the version.
+
+        What `prove` raises leaves the slot empty; nobody can have found the version there.
+        """
         if card := self.pin(adapter.digest):
             return card
         with self._lock:
@@ -87,8 +102,13 @@ class AdapterPool:
             taken = {NO_ADAPTER, *(resident.slot for resident in self._residents.values())}
         slot = min(set(range(len(taken) + 1)) - taken)
         self._slots.write(slot, adapter.weights)
+        try:
+            prove(slot)
+        except BaseException:
+            self._slots.clear(slot)
+            raise
         with self._lock:
-            self._residents[adapter.digest] = _Resident(slot, adapter.card, 1)
+            self._residents[adapter.digest] = _Resident(slot, adapter.card, adapter.canaries is not None, 1)
         return adapter.card
 
     def slot(self, digest: str) -> int:

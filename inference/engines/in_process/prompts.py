@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import threading
 from dataclasses import dataclass
@@ -38,9 +39,29 @@ class PromptBuilder:
         self.image_token: int = processor.image_token_id
         self._added: dict[str, int] = self._tokenizer.get_added_vocab()
         self._merged_patches: int = processor.image_processor.merge_size**2
+        self._tile: int = processor.image_processor.patch_size * processor.image_processor.merge_size  # pixels a side
         longest_first = sorted(map(re.escape, self._added), key=len, reverse=True)
         self.opening: tuple[int, ...] = self._opening()
         self._added_pattern = re.compile(f"(?=({'|'.join(longest_first)}))")
+
+    def check_budget(self, card: AdapterCard) -> None:
+        """InputError unless the processor, which cuts screenshots into tiles, can keep to the card's budget."""
+        area = self._tile**2
+        for field in ("min_pixels", "max_pixels"):
+            if getattr(card, field) % area:
+                raise InputError(f"{field} is {getattr(card, field)}: the base's processor needs a multiple of {area}.")
+
+    def tokens_of(self, pixels: int) -> int:
+        """How many tokens a screenshot of so many pixels takes."""
+        return pixels // self._tile**2
+
+    def template(self, card: AdapterCard) -> str:
+        """Digest of the base's chat template with the card's texts in it, neither screenshot nor words filled in."""
+        turns = Turns.of(card, "")
+        texts = {_BEFORE: turns.before.template, _AFTER: turns.after.template, _SYSTEM: turns.system.template}
+        with self._writing:
+            pieces = _MARKS.split(self._frame(turns))
+        return "sha256:" + hashlib.sha256("".join(texts.get(piece, piece) for piece in pieces).encode()).hexdigest()
 
     def pixels(self, image: Image.Image, min_pixels: int, max_pixels: int) -> Pixels:
         """Resize the image into the pixel budget, keeping its shape, and cut it into patches."""

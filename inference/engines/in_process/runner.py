@@ -39,6 +39,30 @@ class Runner:
         self._tries: dict[tuple[str, ...], NameTrie] = {}
         self.ends = frozenset({self.end, *(end for end in ends if end is not None)})
 
+    @property
+    def dtype(self) -> str:
+        """In which precision the model computes: "float32", "bfloat16" or "float16"."""
+        return str(self.model.dtype).removeprefix("torch.")
+
+    def check(self, card: AdapterCard) -> None:
+        """InputError unless this model can serve the card as it was trained: in its dtype and pixel budget."""
+        if card.dtype not in (None, self.dtype):
+            raise InputError(
+                f"The adapter was trained in {card.dtype}, but this model computes in {self.dtype}: "
+                "serve in the dtype of the training, or train again."
+            )
+        if card.invocation not in ((), self.prompts.opening):
+            raise InputError(
+                f"The adapter is invoked by tokens {list(card.invocation)}; on this base an activated adapter is "
+                f"invoked by those that begin the answer: {list(self.prompts.opening)}."
+            )
+        self.prompts.check_budget(card)
+        context = self.model.config.get_text_config().max_position_embeddings
+        if self.prompts.tokens_of(card.max_pixels) >= context:
+            raise InputError(
+                f"max_pixels is {card.max_pixels}: more than the base's context of {context} tokens holds."
+            )
+
     def trie(self, labels: Sequence[str]) -> NameTrie:
         """The labels as the router answers them; InputError if two have the same tokens."""
         key = tuple(labels)

@@ -19,6 +19,7 @@ from inference.engines.in_process.passes import choose, name_log_likelihoods, pr
 from inference.engines.in_process.pool import AdapterPool
 from inference.engines.in_process.prefixes import Continuation, invoked_at, join, read
 from inference.engines.in_process.prompts import Pixels
+from inference.engines.in_process.receipts import Receipts
 from inference.engines.in_process.runner import Runner
 from inference.engines.in_process.text import TextStream
 from inference.engines.types import Decision, StackedResult, TextDelta
@@ -35,13 +36,14 @@ class Worker:
     when memory ran out. At most `batch` rows are decoded at once.
     """
 
-    def __init__(self, runner: Runner, slots: LoraSlots, pool: AdapterPool, batch: int) -> None:
+    def __init__(self, runner: Runner, slots: LoraSlots, pool: AdapterPool, receipts: Receipts, batch: int) -> None:
         self.batch = batch
         self.running: list[Job] = []
         self.returning: list[Job] = []
         self._runner = runner
         self._slots = slots
         self._pool = pool
+        self._receipts = receipts
         self._kept = KeysValues()
         self._rows: Rows | None = None
 
@@ -151,12 +153,13 @@ class Worker:
         label = best(chances)
         job.expert = job.deployment.experts.get(label)
         chosen = job.expert.ref if job.expert else None
-        job.decision = Decision(label, chosen, chances, router.ref, job.deployment.digest, job.told_timings)
+        receipt = self._receipts.write(job, label)
+        job.decision = Decision(label, chosen, chances, router.ref, job.deployment.digest, job.told_timings, receipt)
         job.tell(job.decision)
         if not job.answers:
             self._finish(job, job.decision)
         elif job.expert is None:
-            self._finish(job, StackedResult(job.decision, "", None, 0, "none", job.told_timings))
+            self._finish(job, StackedResult(job.decision, "", None, 0, "none", job.told_timings, receipt.answered("")))
 
     def _answering(self, jobs: Sequence[Job]) -> list[Job]:
         """Let every job see and read what its expert was trained to."""
@@ -270,8 +273,9 @@ class Worker:
         if job.decision is None:
             self._finish(job, Completion(text, len(job.tokens), reason, len(job.prompt)))
         else:
-            call = parse_tool_call(text)
-            self._finish(job, StackedResult(job.decision, text, call, len(job.tokens), reason, job.told_timings))
+            call, told = parse_tool_call(text), job.told_timings
+            receipt = job.decision.receipt and job.decision.receipt.answered(text)
+            self._finish(job, StackedResult(job.decision, text, call, len(job.tokens), reason, told, receipt))
         return False
 
     def _stream(self, job: Job) -> TextStream:

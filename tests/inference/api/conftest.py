@@ -9,9 +9,34 @@ from django.core.cache import cache
 from rest_framework.test import APIClient
 
 from adapters.models import Stack
-from inference.engines.types import AdapterRef, Decision, Request, StackedResult, StackSpec, StreamEvent, TextDelta
+from inference.engines.types import (
+    AdapterRef,
+    Decision,
+    Receipt,
+    Request,
+    StackedResult,
+    StackSpec,
+    StreamEvent,
+    TextDelta,
+    Used,
+)
 from inference.services import get_engine
 from tests.cast import make_champion, make_client
+
+RECEIPT = Receipt(
+    stack="sha256:stack",
+    base="sha256:base",
+    dtype="float32",
+    device="cpu",
+    router=Used("router", "sha256:router", "sha256:template", 1024, 4096, True),
+    labels=("calendar", "claim-window"),
+    label="calendar",
+    expert=Used("calendar", "sha256:expert", "sha256:template", 1024, 4096, False),
+    image="sha256:image",
+    prompt="Open May 4.",
+    max_tokens=64,
+    packages={"torch": "2"},
+)
 
 
 class ScriptedEngine:
@@ -40,6 +65,7 @@ class ScriptedEngine:
             router=AdapterRef("router", "sha256:router"),
             stack=request.stack,
             timings={"route": 12.0},
+            receipt=RECEIPT,
         )
 
     def infer(self, request: Request) -> StackedResult:
@@ -51,6 +77,7 @@ class ScriptedEngine:
             tokens=9,
             finish_reason="stop",
             timings={"route": 12.0, "generate": 80.0},
+            receipt=RECEIPT.answered("Click."),
         )
 
     def stream(self, request: Request) -> Iterator[StreamEvent]:

@@ -11,7 +11,9 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from PIL import Image
 from rest_framework.test import APIClient
 
-from inference.engines.base import EngineBusy, EngineError
+from datasets_app.errors import InputError
+from inference.engines import wire
+from inference.engines.base import EngineBusy, EngineError, StackNotDeployed
 from tests.cast import png
 
 URL = "/api/v1/infer/"
@@ -40,6 +42,11 @@ def test_a_form_is_answered(reader: APIClient, engine: Any) -> None:
     assert answer["tokens"] == 9
     assert answer["finish_reason"] == "stop"
     assert answer["timings"] == {"route": 12.0, "generate": 80.0}
+    assert answer["receipt"]["expert"] == {
+        "name": "calendar", "digest": "sha256:expert", "template": "sha256:template",
+        "min_pixels": 1024, "max_pixels": 4096, "proven": False,
+    }  # fmt: skip
+    assert wire.load_receipt(response.content) == engine.infer(engine.requests[0]).receipt
     assert engine.requests[0].max_tokens == 64
     assert engine.requests[0].image == png()
 
@@ -140,6 +147,21 @@ def test_an_engine_that_is_down_is_unavailable(reader: APIClient, engine: Any) -
     """503."""
     engine.failure = EngineError("The engine does not answer.")
     assert reader.post(URL, body(), format="json").status_code == 503
+
+
+def test_a_stack_that_cannot_be_loaded_is_no_fault_of_the_caller(
+    reader: APIClient, engine: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """503 with the engine's reason, not 400."""
+    engine.failure = StackNotDeployed("Deploy it.")
+
+    def refuse(stack: Any) -> None:
+        raise InputError("Adapter 'calendar': The adapter is a no-op.")
+
+    monkeypatch.setattr(engine, "deploy", refuse)
+    response = reader.post(URL, body(), format="json")
+    assert (response.status_code, response.json()["error"]["code"]) == (503, "engine_unavailable")
+    assert "cannot be loaded: Adapter 'calendar': The adapter is a no-op." in response.json()["error"]["message"]
 
 
 def test_anonymous_is_refused(anonymous: APIClient, engine: Any) -> None:

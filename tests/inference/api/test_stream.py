@@ -40,6 +40,7 @@ def test_decision_tokens_and_result(reader: APIClient, engine: Any, asked: dict[
     assert {name for name, _ in tokens} == {"token"}
     assert "".join(data["text"] for _, data in tokens) == result["text"]
     assert result == reader.post(URL, BODY, format="json").json()
+    assert result["receipt"]["answer"]
 
 
 def test_a_form_may_ask_for_a_stream(reader: APIClient, engine: Any) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+import safetensors.torch
 
 from adapters.card import AdapterCard
 from datasets_app.errors import InputError
@@ -102,6 +105,22 @@ def test_stacks_that_do_not_go_together_are_refused(world: Any, any_engine: Engi
         with pytest.raises(InputError, match=reason):
             any_engine.deploy(broken)
         assert broken.digest not in any_engine.status()["stacks"]  # type: ignore[operator]
+
+
+def test_a_no_op_is_refused_and_the_old_stack_serves_on(world: Any, any_engine: Engine, tmp_path: Path) -> None:
+    request = world.requests(1)[0]
+    expected, before = any_engine.infer(request).text, any_engine.status()
+    folder = shutil.copytree(world.folders["bo"], tmp_path / "bo")
+    weights = safetensors.torch.load_file(folder / "adapter_model.safetensors")
+    faint = {name: tensor * 1e-9 if "lora_B" in name else tensor for name, tensor in weights.items()}
+    safetensors.torch.save_file(faint, folder / "adapter_model.safetensors")
+    experts = (*world.stack.experts[:3], AdapterRef("bo", world.store.add(folder).digest))
+    with pytest.raises(InputError, match="Adapter 'bo': The adapter is a no-op: it changes nothing"):
+        any_engine.deploy(replace(world.stack, experts=experts))
+    after = any_engine.status()
+    assert after["stacks"] == before["stacks"]
+    assert sorted(after["adapters"]) == sorted(before["adapters"])  # type: ignore[call-overload]
+    assert any_engine.infer(request).text == expected
 
 
 def test_a_swapped_file_is_refused(world: Any, any_engine: Engine, tmp_path: Any) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from adapters.card import AdapterCard
 from inference.engines.in_process import InProcessEngine, Limits
-from inference.engines.types import AdapterRef, StackedResult, StackSpec
+from inference.engines.types import AdapterRef, StackedResult, StackSpec, content_digest
 from tests.inference.engines.small import make_adapter, make_model
 from tests.inference.engines.truth import Truth
 
@@ -38,6 +38,9 @@ def test_no_request_fails_or_gets_another_adapter_while_stacks_change(world: Any
 
     engine = InProcessEngine.load(world.base, world.store.path, Limits(stacks=3, adapters=2, batch=6, queue=64))
     engine.deploy(stacks[0])
+    cards = [AdapterCard.read(folder) for folder in world.folders.values()]
+    templates = {card.human: engine._runner.prompts.template(card) for card in cards if card.kind == "expert"}
+    assert len(set(templates.values())) == 2
     live, done = [stacks[0].digest], threading.Event()
     answered: list[tuple[int, StackedResult]] = []
     failures: list[BaseException] = []
@@ -74,7 +77,19 @@ def test_no_request_fails_or_gets_another_adapter_while_stacks_change(world: Any
         stack, decision = by_digest[result.decision.stack], result.decision
         assert decision.router == stack.router
         assert decision.label == truth.route(folders[stack.router.digest], requests[index])
+        assert result.receipt is not None
+        receipt = result.receipt
+        assert (receipt.stack, receipt.router.digest) == (stack.digest, stack.router.digest)
+        assert receipt.image == content_digest(requests[index].image)
+        assert receipt.prompt == requests[index].prompt
+        assert receipt.answer == content_digest(result.text.encode())
+        assert (receipt.label, receipt.expert is None) == (decision.label, decision.adapter is None)
         if decision.adapter is not None:
+            assert receipt.expert is not None
+            card = AdapterCard.read(folders[decision.adapter.digest])
+            assert receipt.expert.digest == decision.adapter.digest
+            assert (receipt.expert.min_pixels, receipt.expert.max_pixels) == (card.min_pixels, card.max_pixels)
+            assert receipt.expert.template == templates[card.human]
             assert decision.adapter in stack.experts
             assert decision.adapter.name == decision.label
             assert result.text == truth.answer(folders[decision.adapter.digest], requests[index])

@@ -121,7 +121,7 @@ def test_a_pinned_version_is_never_evicted(world: Any) -> None:
 
     def place(name: str) -> None:
         weights = {"layers.0.mlp.up_proj": (torch.ones(1, 64), torch.ones(96, 1))}
-        pool.place(ReadAdapter(name, card, weights))
+        pool.place(ReadAdapter(name, card, weights), lambda slot: None)
 
     for name in "abc":
         place(name)

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import safetensors.torch
 import torch
 
 from adapters.card import AdapterCard
@@ -216,24 +215,33 @@ def test_a_failed_step_is_told_and_the_next_request_succeeds(world: Any) -> None
             assert engine.infer(request).text == before.text
 
 
-def break_adapter(world: Any, folder: Path, card: AdapterCard) -> AdapterRef:
-    """Finite weights whose products are none."""
-    make_adapter(lambda: make_model(world.processor), folder, card, lora_alpha=4)
-    file = folder / "adapter_model.safetensors"
-    tensors = {name: torch.full_like(tensor, 1e37) for name, tensor in safetensors.torch.load_file(file).items()}
-    safetensors.torch.save_file(tensors, file)
-    return AdapterRef(folder.name, world.store.add(folder).digest)
+def ruin(engine: InProcessEngine, adapter: AdapterRef) -> None:
+    """Finite weights in the adapter's slot whose products are none, as no canary has seen them."""
+
+    def write() -> None:
+        slot = engine._pool.slot(adapter.digest)
+        for module in engine._slots._modules.values():
+            module.a[slot] = module.b[slot] = 1e37
+
+    engine._scheduler.call(write).result()
+
+
+def another(world: Any, folder: Path, card: AdapterCard) -> AdapterRef:
+    return AdapterRef(
+        folder.name, world.store.add(make_adapter(lambda: make_model(world.processor), folder, card)).digest
+    )
 
 
 def test_an_adapter_that_gives_no_numbers_is_taken_out_of_service(world: Any, truth: Truth, tmp_path: Path) -> None:
     requests = world.requests(12)
     right = [expected(world, truth, request) for request in requests]
     bad_label = right[0][0]
-    bad = break_adapter(world, tmp_path / bad_label, AdapterCard.read(world.folders["bo"]))
+    bad = another(world, tmp_path / bad_label, AdapterCard.read(world.folders["an"]))
     experts = tuple(bad if expert.name == bad_label else expert for expert in world.stack.experts)
     stack = replace(world.stack, experts=experts)
     with running(world) as engine:
         engine.deploy(stack)
+        ruin(engine, bad)
         futures = [engine.submit_infer(replace(request, stack=stack.digest)) for request in requests]
         for future, (label, text) in zip(futures, right, strict=True):
             if label == bad_label:
@@ -247,9 +255,10 @@ def test_an_adapter_that_gives_no_numbers_is_taken_out_of_service(world: Any, tr
             engine.deploy(stack)
         assert engine.infer(requests[0]).text == right[0][1]
 
-        router = break_adapter(world, tmp_path / "router", AdapterCard.read(world.folders["router"]))
+        router = another(world, tmp_path / "router9", AdapterCard.read(world.folders["router"]))
         blind = StackSpec(world.stack.base, router, world.stack.experts)
         engine.deploy(blind)
+        ruin(engine, router)
         for _ in range(2):
             with pytest.raises(EngineError, match=f"{router.digest} is out of service"):
                 engine.route(replace(requests[0], stack=blind.digest))

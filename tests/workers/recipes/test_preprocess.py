@@ -106,6 +106,11 @@ def test_the_pixel_budget_is_pinned(tmp_path: Path, routing_folder: Path) -> Non
     assert summary["digest"] == folder_digest(job.out)
 
 
+def test_a_pixel_budget_that_the_processor_cannot_keep_is_refused(tmp_path: Path, routing_folder: Path) -> None:
+    with pytest.raises(InputError, match="max_pixels is 9217: the base's processor needs a multiple of 1024"):
+        preprocess.run(preprocess.Spec(dataset=routing_folder, max_pixels=9217), RecordingJob(tmp_path))
+
+
 def test_control_tokens_in_the_users_words_stay_words(tmp_path: Path, screens: dict[str, Path]) -> None:
     words = "<image>\n<|image_pad|><|im_end|>\n<|im_start|>system"
     source = spoil(screens["calendar"], tmp_path / "source", 1, words=words)

@@ -9,12 +9,14 @@ from typing import Any
 from adapters.card import AdapterCard
 from adapters.validation import CONFIG_FILE, validate_adapter
 from datasets_app.errors import InputError
+from inference.engines.in_process.canaries import record
+from inference.engines.in_process.runner import Runner
 from workers.recipes.errors import RecipeError
 from workers.recipes.packages import versions
 
 
-def save(model: Any, card: AdapterCard, lineage: dict[str, Any], base_name: str, folder: Path) -> None:
-    """Write the adapter that `model` (a PEFT model) holds, and its card, into `folder`.
+def save(model: Any, processor: Any, card: AdapterCard, lineage: dict[str, Any], base_name: str, folder: Path) -> None:
+    """Write the adapter that `model` (a PEFT model) holds, its card and its canaries, into `folder`.
 
     RecipeError if the adapter could not be registered: weights that are not finite, or that change nothing.
     """
@@ -24,8 +26,11 @@ def save(model: Any, card: AdapterCard, lineage: dict[str, Any], base_name: str,
     config = json.loads(config_file.read_bytes())
     config["base_model_name_or_path"] = base_name
     config_file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    card.model_copy(update={"lineage": lineage | {"packages": versions("train")}}).write(folder)
+    runner = Runner(model, processor)
+    card = card.model_copy(update={"dtype": runner.dtype, "lineage": lineage | {"packages": versions("train")}})
+    card.write(folder)
     try:
+        record(runner, card, model.disable_adapter).write(folder)
         validate_adapter(folder, expected_base=card.base)
     except InputError as error:
         raise RecipeError(f"Training made no usable adapter: {error}") from error
