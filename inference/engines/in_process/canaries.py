@@ -163,4 +163,5 @@ class _Asked:
         else:
             batch = self._runner.collate(self._prompts * len(numbers), views * len(numbers))
         with slots.use(slots.rows([number for number in numbers for _ in range(count)])):
-            return prefill(model, batch).logits.float().split(count)
+            answers: tuple[torch.Tensor, ...] = prefill(model, batch).logits.float().split(count)
+        return answers
