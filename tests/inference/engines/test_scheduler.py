@@ -278,7 +278,7 @@ def test_closing_finishes_what_is_under_way_and_refuses_the_rest(world: Any) -> 
     engine = InProcessEngine.load(world.base, world.store.path, Limits(batch=1))
     engine.deploy(world.stack)
     slow = long(world, engine)
-    under_way, waiting = engine.submit_infer(slow), engine.submit_infer(slow)
+    under_way, *_, waiting = [engine.submit_infer(slow) for _ in range(12)]
     eventually(lambda: engine.status()["running"])
     engine.close()
     assert under_way.result().tokens == slow.max_tokens
