@@ -17,8 +17,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def test_what_must_hold_holds_under_some_dozens_of_kills(tmp_path: Path) -> None:
     out = tmp_path / "chaos.json"
-    short = ["--kills", "40", "--copies", "4", "--no-training"]
-    words = [sys.executable, "-m", "benchmarks.chaos", *short, "--out", str(out)]
+    options = ["--kills", "40", "--copies", "4", "--no-training", "--out", str(out)]
+    words = [sys.executable, "-m", "benchmarks.chaos", *options]
     environment = {"PYTHONPATH": f"{ROOT}:{ROOT / 'platform'}", **_without_ours()}
     done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900, check=False)
     assert out.exists(), done.stderr[-3000:]

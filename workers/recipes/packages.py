@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from importlib.metadata import version
 
-PACKAGES = {
+PACKAGES: dict[str, tuple[str, ...]] = {
     "generate_dataset": ("pillow", "imagehash"),
     "preprocess": ("pillow", "imagehash", "transformers", "tokenizers", "datasets"),
     "train": ("torch", "transformers", "peft", "trl", "accelerate", "tokenizers", "datasets", "pillow"),
     "evaluate": ("torch", "transformers", "peft", "tokenizers", "datasets", "pillow"),
+    "fetch": (),
 }
 
 
