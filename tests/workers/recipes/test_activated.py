@@ -28,7 +28,7 @@ OPENING = (5, 6)
 def router(prepared_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> RecordingJob:
     """The job of a really trained one."""
     job = RecordingJob(tmp_path_factory.mktemp("activated-router"))
-    train.run(train.Spec(data=prepared_folder, threads=1, max_steps=15, eval_every=15, activated=True), job)
+    train.run(train.Spec(data=prepared_folder, threads=1, max_steps=60, eval_every=20, activated=True), job)
     return job
 
 
@@ -37,7 +37,7 @@ def expert(expert_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Recor
     """The job of a hardly trained one, validated twice between steps whose activations are not kept."""
     job = RecordingJob(tmp_path_factory.mktemp("activated-expert"))
     hardly = {"max_steps": 2, "eval_every": 1, "batch_size": 4, "micro_batch_size": 2, "val_samples": 4, "rank": 2}
-    spec = {"data": expert_data, "threads": 1, "activated": True, "gradient_checkpointing": True}
+    spec = {"data": expert_data, "threads": 1, "activated": True, "gradient_checkpointing": True, "warmup_steps": 0}
     train.run(train.Spec.model_validate(spec | hardly), job)
     return job
 

@@ -41,6 +41,7 @@ class AdapterTrainer(SFTTrainer):
 
         super().__init__(data_collator=collate, train_dataset=indices(samples), **options)
         self.remove_callback(PrinterCallback)
+        self.add_callback(SpareVisionTower(self._runner.model.model.visual))
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Compute the validation's figures instead of the loss, and tell the callbacks."""
@@ -49,6 +50,22 @@ class AdapterTrainer(SFTTrainer):
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
+
+
+class SpareVisionTower(TrainerCallback):
+    """Takes the frozen vision tower out of gradient checkpointing: it runs outside of the steps, so nothing of it is
+    computed anew. PEFT would wait for its backward pass, and refuse an activated adapter's second step.
+    """
+
+    def __init__(self, tower: Any) -> None:
+        self._tower = tower
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """The trainer has just switched it on everywhere."""
+        for block in self._tower.modules():
+            block.gradient_checkpointing = False
 
 
 class Reporter(TrainerCallback):
