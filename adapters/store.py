@@ -119,7 +119,7 @@ class Store:
     def verify(self, digest: str) -> StoredAdapter:
         """Hash the files again; InputError if they are not what was stored."""
         folder = self.path(digest)
-        files = tuple(_hash(folder, name) for name in _names(folder))
+        files = tuple(_hash(folder, name) for name in file_names(folder))
         _expect(files, digest)
         return StoredAdapter(digest, folder, files)
 
@@ -150,7 +150,7 @@ def read_verified(directory: Path, digest: str) -> dict[str, bytes]:
     What is then loaded from the bytes can't have been swapped after the check.
     """
     contents = {}
-    for name in _names(directory):
+    for name in file_names(directory):
         with _open(directory, name) as (file, _):
             contents[name] = file.read()
     files = tuple(StoredFile(name, hashlib.sha256(data).hexdigest(), len(data)) for name, data in contents.items())
@@ -158,7 +158,7 @@ def read_verified(directory: Path, digest: str) -> dict[str, bytes]:
     return contents
 
 
-def _names(directory: Path) -> list[str]:
+def file_names(directory: Path) -> list[str]:
     """The files that belong to the adapter in `directory`."""
     return [name for name in sorted(MAX_BYTES) if name != CANARY_FILE or os.path.lexists(directory / name)]
 
@@ -170,7 +170,7 @@ def _expect(files: tuple[StoredFile, ...], digest: str) -> None:
 
 def _copy(source: Path, target: Path, default_card: AdapterCard | None) -> tuple[StoredFile, ...]:
     files = []
-    for name in _names(source):
+    for name in file_names(source):
         if name == CARD_FILE and default_card is not None and not os.path.lexists(source / name):
             with tempfile.TemporaryDirectory() as written:
                 # The copy of the configuration is here already: the files come in the order of their names.

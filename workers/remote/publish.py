@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from adapters.store import MAX_BYTES, StoredFile, manifest_digest
+from adapters.store import MAX_BYTES, StoredFile, file_names, manifest_digest
 from adapters.validation import CONFIG_FILE
 from datasets_app.errors import InputError
 from datasets_app.places import Place
@@ -32,8 +32,13 @@ def publish(
         below = {entry.name: entry for entry in (folder / "final").files(recursive=False) if entry.name in MAX_BYTES}
         if CONFIG_FILE in below:
             folder, there = folder / "final", below
-    ours = {name: (hash_file(version / name), (version / name).stat().st_size) for name in sorted(MAX_BYTES)}
+    ours = {name: (hash_file(version / name), (version / name).stat().st_size) for name in file_names(version)}
     theirs = {name: (folder.hash(entry), entry.size) for name, entry in there.items()}
+    foreign = sorted(theirs.keys() - ours.keys())
+    if foreign:  # beside these files they would make another version
+        raise InputError(
+            f"{folder.place} holds {', '.join(foreign)}, which this version does not have: remove it first."
+        )
     if any(theirs[name] != ours[name] for name in theirs) and not replace:
         digest = manifest_digest(tuple(StoredFile(name, *facts) for name, facts in sorted(theirs.items())))
         if not is_known(digest):

@@ -20,13 +20,26 @@ from inference.engines.checks import check_kind, check_labels, check_request, ch
 from inference.engines.http.labels import Step, label_probabilities
 from inference.engines.http.messages import body, data_url
 from inference.engines.http.server import OpenAIServer
-from inference.engines.types import AdapterRef, Decision, Request, StackedResult, StackSpec, StreamEvent, TextDelta
+from inference.engines.packages import versions
+from inference.engines.types import (
+    AdapterRef,
+    Decision,
+    Receipt,
+    Request,
+    StackedResult,
+    StackSpec,
+    StreamEvent,
+    TextDelta,
+    Used,
+    content_digest,
+)
 from inference.routing.scoring import best
 from inference.routing.tool_call import parse_tool_call
 
 DEADLINE_S = 60.0
 TOP = 20  # as many alternatives to a token as OpenAI's protocol allows, and vLLM by default
 STACKS = 32
+PACKAGES = versions(("switchyard",))
 
 
 @dataclass(frozen=True)
@@ -172,8 +185,8 @@ class HttpEngine:
         asking.mark("route")
         label = best(chances)
         expert = asking.deployed.experts.get(label)
-        timings = dict(asking.timings)
-        return Decision(label, expert.ref if expert else None, chances, router.ref, asking.request.stack, timings)
+        chosen, timings, receipt = expert.ref if expert else None, dict(asking.timings), asking.receipt(label)
+        return Decision(label, chosen, chances, router.ref, asking.request.stack, timings, receipt)
 
     def _answer(self, asking: _Asking, decision: Decision) -> Iterator[StreamEvent]:
         text, reason, usage = "", None, None
@@ -218,7 +231,8 @@ class _Asking:
 
     def nothing(self, decision: Decision) -> StackedResult:
         """No expert was meant."""
-        return StackedResult(decision, "", None, 0, "none", decision.timings)
+        receipt = self.receipt(decision.label).answered("")
+        return StackedResult(decision, "", None, 0, "none", decision.timings, receipt)
 
     def result(self, decision: Decision, text: str | None, reason: Any, usage: Any) -> StackedResult:
         """The answer; servers count the end token among its tokens."""
@@ -226,7 +240,33 @@ class _Asking:
             raise EngineError(f"The engine's server ended an answer for the reason {str(reason)[:80]!r}.")
         self.mark("generate")
         tokens = int(usage["completion_tokens"]) - (reason == "stop")
-        return StackedResult(decision, text or "", parse_tool_call(text or ""), tokens, reason, dict(self.timings))
+        said, receipt = text or "", self.receipt(decision.label).answered(text or "")
+        return StackedResult(decision, said, parse_tool_call(said), tokens, reason, dict(self.timings), receipt)
+
+    def receipt(self, label: str) -> Receipt:
+        """What the server was asked with; what it computes in, and with what, it does not say."""
+        router, expert = self.deployed.router, self.deployed.experts.get(label)
+        return Receipt(
+            stack=self.request.stack,
+            base=self.deployed.spec.base,
+            dtype="unknown",
+            device="unknown",
+            router=_used(router),
+            labels=router.card.labels,
+            label=label,
+            expert=_used(expert) if expert else None,
+            image=content_digest(self.request.image),
+            prompt=self.request.prompt,
+            max_tokens=self.request.max_tokens,
+            packages=PACKAGES,
+        )
+
+
+def _used(role: _Role) -> Used:
+    """The template is the card's texts alone: the server's chat template is its own, and so is what it proves."""
+    card = role.card
+    texts = content_digest(f"{card.system or ''}\0{card.human}".encode())
+    return Used(role.ref.name, role.ref.digest, texts, card.min_pixels, card.max_pixels, proven=False)
 
 
 @contextmanager

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import functools
-from importlib.metadata import PackageNotFoundError, version
-
 from inference.engines.in_process.jobs import Job, Role
 from inference.engines.in_process.runner import Runner
+from inference.engines.packages import versions
 from inference.engines.types import Receipt, Used
 
 PACKAGES = ("switchyard", "torch", "transformers", "peft", "tokenizers", "pillow")
@@ -18,6 +16,7 @@ class Receipts:
     def __init__(self, base: str, runner: Runner) -> None:
         self._base = base
         self._runner = runner
+        self._packages = versions(PACKAGES)
 
     def write(self, job: Job, label: str) -> Receipt:
         """The receipt of a job whose router has named `label`, before any answer."""
@@ -34,22 +33,10 @@ class Receipts:
             image=job.image_digest,
             prompt=job.words,
             max_tokens=job.max_tokens,
-            packages=packages(),
+            packages=self._packages,
         )
 
 
 def _used(role: Role) -> Used:
     card = role.card
     return Used(role.ref.name, role.ref.digest, role.template, card.min_pixels, card.max_pixels, role.proven)
-
-
-@functools.cache
-def packages() -> dict[str, str]:
-    """The versions of what computes; "source" for a package that runs without being installed."""
-    found = {}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "source"
-    return found

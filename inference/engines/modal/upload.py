@@ -7,7 +7,7 @@ import io
 import modal
 from modal.exception import NotFoundError
 
-from adapters.store import MAX_BYTES, Store
+from adapters.store import Store, file_names
 from inference.engines import wire
 from inference.engines.modal.places import adapter_folder, stack_file
 from inference.engines.types import StackSpec
@@ -17,7 +17,7 @@ def upload_adapters(stack: StackSpec, store: Store, volume: modal.Volume) -> Non
     """Bring what the volume lacks of the stack's adapters; InputError if the store lacks it or it has changed."""
     for digest in dict.fromkeys(adapter.digest for adapter in (stack.router, *stack.experts)):
         place = adapter_folder(digest)
-        if MAX_BYTES.keys() <= _names(volume, place):
+        if set(file_names(store.path(digest))) <= _names(volume, place):
             continue
         stored = store.verify(digest)
         with volume.batch_upload(force=True) as batch:

@@ -83,6 +83,23 @@ def test_every_engine_writes_what_it_answered_with(world: Any, writer: Engine, e
     assert decision.receipt == result.decision.receipt == replace(receipt, answer=None)
 
 
+def test_of_an_openai_server_it_says_what_is_known(world: Any, http: Engine) -> None:
+    http.deploy(world.stack)
+    request = world.requests(2)[1]
+    result, decision = http.infer(request), http.route(request)
+    receipt = result.receipt
+    assert receipt is not None
+    assert (receipt.stack, receipt.base) == (world.stack.digest, world.stack.base)
+    assert receipt.router.digest == world.stack.router.digest
+    assert receipt.expert is not None
+    assert result.decision.adapter is not None
+    assert receipt.expert.digest == result.decision.adapter.digest
+    assert (receipt.dtype, receipt.device, receipt.router.proven) == ("unknown", "unknown", False)
+    assert (receipt.image, receipt.prompt) == (content_digest(request.image), request.prompt)
+    assert receipt.answer == content_digest(result.text.encode())
+    assert decision.receipt == replace(receipt, answer=None)
+
+
 def test_the_last_event_of_a_stream_carries_it(world: Any, writer: Engine) -> None:
     request = world.requests(1)[0]
     *_, result = writer.stream(request)

@@ -47,7 +47,7 @@ def test_card_and_configuration_say_that_it_is_activated(router: RecordingJob, p
     config = json.loads((router.out / "final" / "adapter_config.json").read_text())
     assert config["alora_invocation_tokens"] == list(card.invocation) != []
     assert (card.system, card.human) == (None, "<image>\n{prompt}")
-    shown = {"system", "human", "invocation", "lineage"}
+    shown = {"system", "human", "invocation", "dtype", "lineage"}
     assert card.model_dump(exclude=shown) == Prepared.read(prepared_folder).card.model_dump(exclude=shown)
     assert card.lineage["hyperparameters"]["activated"] is True
 
@@ -67,6 +67,7 @@ def test_it_routes_and_the_engine_measures_what_the_training_did(
         engine.deploy(stack)
         asked = Request(stack.digest, requests[0].image, requests[0].prompt, 8)
         result, alone = engine.infer(asked), engine.generate_many(refs[1], [asked])
+        assert engine.status()["unproven"] == []
     finally:
         engine.close()
     labels = [str(sample.label) for sample in questions.samples]
