@@ -10,6 +10,9 @@ from adapters.stack_spec import AdapterRef
 from datasets_app.errors import InputError
 from inference.engines.types import Request
 
+OWNER = "switchyard"
+"""Whose models those of our own server are: it serves adapters as their cards say."""
+
 SLOT = "{prompt}"
 _MODEL = re.compile(r"([a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?)@(sha256:[0-9a-f]{64})")
 

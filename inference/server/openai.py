@@ -17,7 +17,7 @@ from adapters.stack_spec import AdapterRef
 from datasets_app.errors import InputError
 from inference.engines import wire
 from inference.engines.base import EngineError, StackNotDeployed
-from inference.engines.chat import Completion, adapter_named
+from inference.engines.chat import OWNER, Completion, adapter_named
 from inference.engines.types import TextDelta
 from inference.server.choices import logprobs
 from inference.server.host import ChatEngine, Host
@@ -26,7 +26,6 @@ from inference.server.openai_bodies import ChatBody, LoadBody, UnloadBody, read
 logger = logging.getLogger(__name__)
 
 PREFIX = "/v1/"
-OWNER = "switchyard"
 NOT_FOUND = "model_not_found"
 
 

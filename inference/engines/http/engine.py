@@ -15,7 +15,7 @@ from adapters.card import AdapterCard
 from adapters.store import Store
 from datasets_app.errors import InputError
 from inference.engines.base import EngineError, StackNotDeployed
-from inference.engines.chat import model_name
+from inference.engines.chat import OWNER, model_name
 from inference.engines.checks import check_kind, check_labels, check_request, check_stack
 from inference.engines.http.labels import Step, label_probabilities
 from inference.engines.http.messages import body, data_url
@@ -49,6 +49,15 @@ class _Role:
 
 
 @dataclass(frozen=True)
+class _Held:
+    """What the server serves: its base, under these names, and adapters; whether it is ours and knows their cards."""
+
+    bases: list[str]
+    adapters: set[str]
+    is_ours: bool
+
+
+@dataclass(frozen=True)
 class _Deployed:
     spec: StackSpec
     router: _Role
@@ -77,13 +86,15 @@ class HttpEngine:
 
     def deploy(self, stack: StackSpec) -> None:
         """Have the server load every adapter of the stack that it does not hold; idempotent."""
-        bases, loaded = self._held()
-        check_stack(stack, bases)
+        held = self._held()
+        check_stack(stack, held.bases)
         router = self._role(stack.router, "router", stack.base)
         experts = {expert.name: self._role(expert, "expert", stack.base) for expert in stack.experts}
         check_labels(stack, router.card)
-        for ref in (stack.router, *stack.experts):
-            if model_name(ref) not in loaded:
+        if not held.is_ours:
+            _check_plain([router, *experts.values()])
+        for ref in dict.fromkeys((stack.router, *stack.experts)):
+            if model_name(ref) not in held.adapters:
                 self._load(ref)
         with self._lock:
             self._stacks.pop(stack.digest, None)
@@ -122,26 +133,28 @@ class HttpEngine:
 
     def status(self) -> dict[str, object]:
         """The base's fingerprint, the server, what is deployed, and the adapters that the server holds."""
-        bases, loaded = self._held()
+        held = self._held()
         with self._lock:
             stacks = list(self._stacks)
         return {
-            "base": next((base for base in bases if base.startswith("sha256:")), None),
+            "base": next((base for base in held.bases if base.startswith("sha256:")), None),
             "server": self._server.url,
             "stacks": stacks,
-            "adapters": sorted(model.partition("@")[2] for model in loaded),
+            "adapters": sorted(model.partition("@")[2] for model in held.adapters),
         }
 
     def close(self) -> None:
         """Close the connections; the server goes on."""
         self._server.close()
 
-    def _held(self) -> tuple[list[str], set[str]]:
-        """The names under which the server serves its base, and the adapters that it has loaded."""
+    def _held(self) -> _Held:
         with _understood():
             models = self._server.models()["data"]
-            bases = [str(model["id"]) for model in models if model.get("parent") is None]
-            return bases, {str(model["id"]) for model in models if model.get("parent") is not None}
+            return _Held(
+                [str(model["id"]) for model in models if model.get("parent") is None],
+                {str(model["id"]) for model in models if model.get("parent") is not None},
+                all(model.get("owned_by") == OWNER for model in models),
+            )
 
     def _role(self, ref: AdapterRef, kind: str, base: str) -> _Role:
         """The adapter with its card, its files compared with their hash when this process first meets them."""
@@ -160,7 +173,7 @@ class HttpEngine:
         except StackNotDeployed as error:
             raise EngineError(f"The engine's server cannot load adapters, or finds none at {path}.") from error
         except InputError:
-            if model_name(ref) not in self._held()[1]:  # else another process was quicker
+            if model_name(ref) not in self._held().adapters:  # else another process was quicker
                 raise
 
     def _acquire(self, request: Request) -> _Deployed:
@@ -267,6 +280,13 @@ def _used(role: _Role) -> Used:
     card = role.card
     texts = content_digest(f"{card.system or ''}\0{card.human}".encode())
     return Used(role.ref.name, role.ref.digest, texts, card.min_pixels, card.max_pixels, proven=False)
+
+
+def _check_plain(roles: list[_Role]) -> None:
+    """InputError for an activated LoRA, which a server that knows no cards would apply to the whole prompt."""
+    for role in roles:
+        if role.card.invocation:
+            raise InputError(f"The adapter {role.ref.name} is an activated LoRA: serve its stack with our own server.")
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from adapters.base_shape import BaseShape
 from adapters.card import AdapterCard
@@ -33,7 +33,7 @@ from inference.routing.trie import NameTrie
 if TYPE_CHECKING:
     from adapters.backbone.spec import BaseSpec
 
-T = TypeVar("T")
+MAX_CHOICE_TOKENS = 512
 
 
 class InProcessEngine:
@@ -185,9 +185,12 @@ class InProcessEngine:
         return self._resolve(digest)
 
     def _trie(self, choices: Sequence[str]) -> NameTrie:
-        """Of a stranger's choices, hence not kept."""
+        """Of a stranger's choices, hence not kept and not of any size: each token takes the logits of all words."""
+        ids = [self._runner.prompts.choice_ids(choice) for choice in choices]
+        if sum(map(len, ids)) > MAX_CHOICE_TOKENS:
+            raise InputError(f"The choices have more than {MAX_CHOICE_TOKENS} tokens.")
         try:
-            return NameTrie.build([self._runner.prompts.choice_ids(choice) for choice in choices], self._runner.end)
+            return NameTrie.build(ids, self._runner.end)
         except ValueError as error:
             raise InputError("The choices must be different texts, none of them empty.") from error
 

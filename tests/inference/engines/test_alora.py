@@ -9,6 +9,7 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import httpx
 import pytest
 import torch
 from peft import PeftModel
@@ -17,6 +18,7 @@ from adapters.base_shape import BaseShape
 from adapters.card import AdapterCard, share_prefix
 from datasets_app.errors import InputError
 from inference.engines.base import EngineError
+from inference.engines.http import HttpEngine
 from inference.engines.images import decode
 from inference.engines.in_process import InProcessEngine, Limits, generate_batch, prefixes, route_scores, worker
 from inference.engines.in_process.batch import Batch, look
@@ -28,6 +30,8 @@ from inference.engines.in_process.prompts import PromptBuilder
 from inference.engines.in_process.runner import Runner
 from inference.engines.types import AdapterRef, Decision, Request, StackedResult, StackSpec, TextDelta
 from inference.routing.scoring import best
+from tests.inference.engines.conftest import TOKEN
+from tests.inference.engines.served import served
 from tests.inference.engines.small import EXPERTS, make_adapter, make_model
 
 PLAIN = "an"
@@ -223,6 +227,27 @@ def test_company_changes_nobody_s_tokens(world: Any, cast: Activated, peft: Peft
         alone = [threads.submit(engine.generate_many, cast.refs[name], [request]) for name, request in experts]
         assert [said(future.result()) for future in late] == right
         assert [future.result() for future in alone] == [[peft.answer(*expert)] for expert in experts]
+
+
+def test_as_models_of_the_openai_protocol_they_answer_the_same(world: Any, cast: Activated, peft: Peft) -> None:
+    with served(InProcessEngine.load(world.base, world.store.path), TOKEN) as url:
+        http = HttpEngine(url, TOKEN, str(world.store.root))
+        for stack, request in ask(world, cast, 8):
+            http.deploy(stack)
+            assert said(http.infer(request)) == peft.stacked(stack, request)
+        http.close()
+
+
+def test_a_server_that_knows_no_activation_is_given_none(world: Any, cast: Activated) -> None:
+    """vLLM's listing: it would apply the weights to the whole prompt and say nothing."""
+    listing = {"data": [{"id": world.stack.base, "owned_by": "vllm", "parent": None}]}
+    answer = httpx.MockTransport(lambda _: httpx.Response(200, json=listing))
+    http = HttpEngine("http://vllm", TOKEN, str(world.store.root))
+    http._server._client = httpx.Client(transport=answer, base_url="http://vllm")
+    for stack in cast.stacks:
+        with pytest.raises(InputError, match="is an activated LoRA"):
+            http.deploy(stack)
+    http.deploy(world.stack)
 
 
 def test_deploys_in_between_change_no_tokens(world: Any, cast: Activated, peft: Peft) -> None:

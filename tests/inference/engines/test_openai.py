@@ -227,6 +227,7 @@ WRONG: list[dict[str, Any]] = [
     {"structured_outputs": {"choice": ["a<|im_end|>"]}},
     {"structured_outputs": {"choice": [f"{n}" for n in range(300)]}},
     {"structured_outputs": {"choice": ["x" * 10_000]}},
+    {"structured_outputs": {"choice": [f"{number:02}" * 10 for number in range(100)]}},
     {"structured_outputs": {"choice": ["a"]}, "guided_choice": ["a"]},
     {"structured_outputs": {"choice": ["a"]}, "stream": True},
     {"structured_outputs": {"choice": ["a"]}, "top_logprobs": 21},
