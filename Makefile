@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # Compiled modules are kept: else every job compiles the sources of torch and transformers again.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: install demo serve test test-postgres test-modal lint bench bench-engine chaos clean
+.PHONY: install demo serve test test-postgres test-modal smoke-modal lint bench bench-engine chaos clean
 
 install: $(STAMP)
 
@@ -45,6 +45,9 @@ chaos: install  ## a thousand kills against real processes
 
 test-modal: install  ## the whole pipeline through the deployed app, on a control plane of our own
 	$(BIN)/python -m pytest tests/workers/test_modal_pipeline.py
+
+smoke-modal: install  ## one routed request on your account, which costs a few cents: it asks first
+	$(BIN)/python -m workers.smoke
 
 clean:
 	rm -rf var

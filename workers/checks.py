@@ -1,4 +1,4 @@
-"""`manage.py check --deploy` asks the compute backend in use whether jobs can run."""
+"""`manage.py check --deploy` asks the compute backend in use, and Modal if the engine is there, what is missing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from workers.compute import get_compute
 
 @register("compute", deploy=True)
 def check_compute(**kwargs: Any) -> list[Error]:
-    """One error for each thing that keeps jobs from running."""
-    name = settings.COMPUTE_DEFAULT
-    problems = get_compute(name).problems()
-    return [Error(f"Compute backend {name!r}: {problem}", id="workers.E001") for problem in problems]
+    """One error for each thing that keeps jobs, or requests, from running."""
+    names = dict.fromkeys([settings.COMPUTE_DEFAULT, *(["modal"] if settings.ENGINE_ON_MODAL else [])])
+    return [
+        Error(f"Compute backend {name!r}: {problem}", id="workers.E001")
+        for name in names
+        for problem in get_compute(name).problems()
+    ]

@@ -5,7 +5,7 @@ from typing import Any
 from celery import shared_task
 
 import workers.services.heartbeats  # noqa: F401 - the worker's sign of life
-from workers.services import advance_all, deliver_due, run_due
+from workers.services import advance_all, deliver_due, look_at_account, run_due
 from workers.services import prune as prune_now
 
 
@@ -20,6 +20,12 @@ def reconcile() -> None:
 def deliver() -> None:
     """Send the notices that are due."""
     deliver_due()
+
+
+@shared_task
+def check_account() -> None:
+    """Find out what is wrong with the account on Modal."""
+    look_at_account()
 
 
 @shared_task

@@ -263,6 +263,11 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": timedelta(seconds=2),
         "options": {"expires": 2.0},  # a backlog of rounds is worth no more than the last one
     },
+    "check_account": {
+        "task": "workers.tasks.check_account",
+        "schedule": timedelta(minutes=1),
+        "options": {"expires": 60.0},
+    },
     "deliver": {"task": "workers.tasks.deliver", "schedule": timedelta(seconds=15), "options": {"expires": 15.0}},
 }
 CELERY_TIMEZONE = "UTC"

@@ -118,6 +118,12 @@ class Apps:
         if app not in self.deployed.values():
             app.running = False
 
+    def AppStop(self, request: Any) -> None:
+        """Its containers leave as soon as they ask for an input."""
+        app = self.apps[request.app_id]
+        app.running = False
+        self.deployed = {name: deployed for name, deployed in self.deployed.items() if deployed is not app}
+
     def undeploy(self, name: str) -> None:
         """As if nobody had deployed the app."""
         self.deployed.pop(name, None)

@@ -65,9 +65,19 @@ class Calls:
         (item,) = request.pipelined_inputs
         call = Call(new_id("fc"), function, new_id("in"), item.input)
         self.calls[call.id] = call
-        self.waiting.append(call)
         response = pb.FunctionMapResponse(function_call_id=call.id)
-        response.pipelined_inputs.add(idx=0, input_id=call.input_id, input_jwt=call.input_id)
+        if not self.faults.unpipelined:
+            self.waiting.append(call)
+            response.pipelined_inputs.add(idx=0, input_id=call.input_id, input_jwt=call.input_id)
+        return response
+
+    def FunctionPutInputs(self, request: Any) -> pb.FunctionPutInputsResponse:
+        call = self.find(request.function_call_id)
+        (item,) = request.inputs
+        call.input.CopyFrom(item.input)
+        self.waiting.append(call)
+        response = pb.FunctionPutInputsResponse()
+        response.inputs.add(idx=0, input_id=call.input_id, input_jwt=call.input_id)
         return response
 
     async def FunctionGetOutputs(self, request: Any) -> pb.FunctionGetOutputsResponse:

@@ -24,6 +24,9 @@ class Dicts:
             self.dicts[identity] = {}
         return pb.DictGetOrCreateResponse(dict_id=identity, metadata=pb.DictMetadata(name=request.deployment_name))
 
+    def DictDelete(self, request: Any) -> None:
+        del self.dicts[request.dict_id]
+
     def DictUpdate(self, request: Any) -> pb.DictUpdateResponse:
         held, created = self.dicts[request.dict_id], False
         for entry in request.updates:

@@ -18,6 +18,7 @@ class Faults:
     def clear(self) -> None:
         """Everything works again."""
         self.bad_token = False
+        self.unpipelined = False  # a call takes no input with it: that has to be put
         self.hold = False  # no machine is free: containers wait to start
         self.calls: defaultdict[str, int] = defaultdict(int)
         """How often each call came from outside."""

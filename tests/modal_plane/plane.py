@@ -113,7 +113,9 @@ class Plane:
 
     def forge(self, identity: str, result: pb.GenericResult, data_format: Any = pb.DATA_FORMAT_UNSPECIFIED) -> None:
         """Put words into a worker's mouth."""
-        self.call(identity).output = pb.FunctionGetOutputsItem(result=result, data_format=data_format)
+        call = self.call(identity)
+        call.output = pb.FunctionGetOutputsItem(result=result, data_format=data_format)
+        self._do(call.done.set)
 
     def volume(self, name: str) -> Path:
         """The folder of a volume's committed files."""

@@ -109,6 +109,10 @@ class Volumes:
             volume_id=f"vo-{request.deployment_name}", version=pb.VOLUME_FS_VERSION_V2, metadata=metadata
         )
 
+    async def VolumeDelete(self, request: Any) -> None:
+        async with self._lock:
+            await asyncio.to_thread(shutil.rmtree, self.committed(request.volume_id))
+
     async def VolumePutFiles2(self, request: Any) -> pb.VolumePutFiles2Response:
         response = pb.VolumePutFiles2Response()
         for index, file in enumerate(request.files):

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import base64
+import os
+import subprocess
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from adapters.backbone.spec import BaseSpec
+from adapters.models import Adapter
+from adapters.services import add_version
+from controlplane.engine import command
+from controlplane.processes import free_port, wait_until_up
 from datasets_app.formats.digest import folder_digest
+from inference.services import get_engine, promote
+from tests.cast import make_client, png
 from tests.modal_plane.plane import Plane
 from workers.models import Pipeline, Run
 from workers.services import launch_router_pipeline
+from workers.smoke import untrained_adapter
 
 pytestmark = pytest.mark.long
 
@@ -40,8 +52,8 @@ def figures(report: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.django_db
-def test_modal_gives_the_same_datasets_weights_and_metrics_as_this_machine(
-    plane: Plane, modal_app: str, experts: list[str], drive: Drive, settings: Any
+def test_modal_gives_the_same_datasets_weights_and_metrics_as_this_machine_and_serves_them(
+    plane: Plane, modal_app: str, experts: list[str], drive: Drive, settings: Any, tmp_path: Path
 ) -> None:
     modal = {**settings.COMPUTE["modal"], "POLL": timedelta(seconds=1)}
     settings.COMPUTE = {**settings.COMPUTE, "modal": modal}
@@ -55,3 +67,39 @@ def test_modal_gives_the_same_datasets_weights_and_metrics_as_this_machine(
     assert len({run.adapter_version.digest for run in trained}) == 1
     assert trained[0].summary["best"] == trained[1].summary["best"]
     assert figures(evaluated[0].evaluation.report) == figures(evaluated[1].evaluation.report)
+    goes_live(remote[-1], experts[:2], tmp_path, settings)
+
+
+def goes_live(evaluated: Run, experts: list[str], folder: Path, settings: Any) -> None:
+    """The router that was trained there serves there: one request through REST, the engine's process and Modal."""
+    for name in experts:  # what they say is not the point
+        add_version(Adapter.objects.get(name=name), untrained_adapter(folder / name, BaseSpec()))
+    with engine_process(settings):
+        get_engine.cache_clear()
+        try:
+            stack = promote(evaluated.evaluation.version)
+            body = {"image": base64.b64encode(png()).decode(), "prompt": "Open the marked day.", "max_tokens": 4}
+            answer = make_client().post("/api/v1/infer/", body, format="json")
+        finally:
+            get_engine().close()
+            get_engine.cache_clear()
+    assert answer.status_code == 200, answer.content
+    assert answer.data["stack"] == stack.digest
+    assert answer.data["router"] == evaluated.evaluation.version.digest
+    assert answer.data["adapter"] in experts
+    assert sum(answer.data["probabilities"].values()) == pytest.approx(1)
+
+
+@contextmanager
+def engine_process(settings: Any) -> Iterator[None]:
+    """The engine's process of an installation that chose Modal."""
+    url = f"http://127.0.0.1:{free_port()}"
+    settings.ENGINE = {**settings.ENGINES["modal"], "OPTIONS": {"url": url, "token": "token"}}
+    settings.ENGINE_ON_MODAL = True
+    process = subprocess.Popen(command(), env={**os.environ, "SWITCHYARD_ENGINE_TOKEN": "token"})
+    try:
+        wait_until_up(f"{url}/health", seconds=90, log=Path("stderr"))
+        yield
+    finally:
+        process.terminate()
+        assert process.wait(30) == 0

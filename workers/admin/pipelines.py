@@ -24,6 +24,7 @@ from adapters.models import Adapter
 from datasets_app.admin.base import ServiceAdmin, action, display, link, pretty
 from datasets_app.errors import InputError
 from datasets_app.models import SourceDataset
+from workers.admin.account import AccountBanner
 from workers.admin.expectation import PIPELINES, expectation
 from workers.admin.permissions import LaunchPermissions
 from workers.admin.progress import bar
@@ -157,7 +158,7 @@ class PipelineForm(forms.ModelForm):  # type: ignore[type-arg]
 
 
 @admin.register(Pipeline)
-class PipelineAdmin(LaunchPermissions, ServiceAdmin):
+class PipelineAdmin(AccountBanner, LaunchPermissions, ServiceAdmin):
     """Adding a pipeline launches it."""
 
     form = PipelineForm

@@ -16,6 +16,7 @@ from django.utils.html import format_html
 from unfold.admin import TabularInline
 
 from datasets_app.admin.base import ServiceAdmin, action, display, link, pretty
+from workers.admin.account import AccountBanner
 from workers.admin.expectation import RUNS, expectation
 from workers.admin.permissions import LaunchPermissions
 from workers.admin.progress import bar, percent, words
@@ -50,7 +51,7 @@ class AttemptInline(TabularInline):  # type: ignore[misc]
 
 
 @admin.register(Run)
-class RunAdmin(LaunchPermissions, ServiceAdmin):
+class RunAdmin(AccountBanner, LaunchPermissions, ServiceAdmin):
     """Adding a run launches it; after that it is a record, and can be cancelled."""
 
     list_display = ["name", "kind", "status_label", "progress_bar", "result", "created_at"]

@@ -1,5 +1,6 @@
 """Every change to runs and pipelines."""
 
+from workers.services.account import account_problems, look_at_account
 from workers.services.adding import add_expert, retrain_router
 from workers.services.advancing import advance, advance_all
 from workers.services.concluding import conclude_all
@@ -16,6 +17,7 @@ from workers.services.retention import prune
 from workers.services.schedule import run_due
 
 __all__ = [
+    "account_problems",
     "add_expert",
     "advance",
     "advance_all",
@@ -27,6 +29,7 @@ __all__ = [
     "launch_expert_pipeline",
     "launch_router_pipeline",
     "log_tail",
+    "look_at_account",
     "prune",
     "reevaluate",
     "retrain_router",

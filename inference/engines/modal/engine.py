@@ -23,6 +23,7 @@ from inference.engines.streams import told
 from inference.engines.types import Decision, Request, StackedResult, StackSpec, StreamEvent
 
 CLASS = "StackedInference"
+DEPLOY = "run `modal deploy -m workers.modal_app`"
 DEPLOY_S = 540.0
 
 T = TypeVar("T")
@@ -217,9 +218,9 @@ class ModalEngine:
         try:
             yield
         except AuthError as error:
-            raise EngineError(f"Modal refuses the token: {_line(error)}") from error
+            raise EngineError(f"Modal refuses the token, or there is none: {_line(error)}") from error
         except NotFoundError as error:
-            raise EngineError(f"{CLASS} of the app {self._app!r} is not deployed on Modal: {_line(error)}") from error
+            raise EngineError(f"{CLASS} of the app {self._app!r} is not deployed on Modal: {DEPLOY}.") from error
         except TimeoutError:
             raise
         except (Error, OSError, aiohttp.ClientError) as error:

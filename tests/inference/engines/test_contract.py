@@ -60,6 +60,13 @@ def test_deploying_again_changes_nothing(world: Any, any_engine: Engine) -> None
     assert after["base"] == world.stack.base
 
 
+def test_a_large_screenshot_is_looked_at(world: Any, any_engine: Engine) -> None:
+    """2 MB of noise: more than a message of Modal's takes."""
+    request = replace(world.requests(1)[0], image=make_image(1, 1000, 700))
+    assert len(request.image) > 2 * 10**6
+    assert any_engine.route(request).router == world.stack.router
+
+
 def test_an_unknown_stack_is_told_apart(world: Any, any_engine: Engine) -> None:
     request = replace(world.requests(1)[0], stack="sha256:" + "0" * 64)
     for ask in (any_engine.route, any_engine.infer):

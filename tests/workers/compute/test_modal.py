@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import subprocess
 import sys
 import uuid
+from collections.abc import Iterator
+from dataclasses import replace
+from html import unescape
 from pathlib import Path
 from typing import Any
 
+import modal
 import pytest
+from django.contrib.auth.models import User
+from django.test import Client
 from modal_proto import api_pb2 as pb
 
 from datasets_app.errors import InputError
@@ -23,6 +30,7 @@ from workers.compute.types import ComputeUnavailable, JobSpec, JobState
 from workers.recipes.manifest import ManifestError
 from workers.remote.names import Names
 from workers.remote.places import is_reference, resolve, run_folder
+from workers.services import account_problems, look_at_account
 
 Result = pb.GenericResult
 
@@ -221,3 +229,82 @@ def test_the_web_process_never_imports_modal(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["''", "False"]
+
+
+@pytest.fixture
+def no_token(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A process that has never spoken with Modal, and has no token."""
+    monkeypatch.delenv("MODAL_TOKEN_ID")
+    modal.Client._set_env_client(None)
+    yield
+    modal.Client._set_env_client(None)
+
+
+@pytest.mark.parametrize(
+    ("fault", "sentence"),
+    [
+        ("no_token", "There is no Modal token: run `modal token new`, or set MODAL_TOKEN_ID and MODAL_TOKEN_SECRET."),
+        ("bad_token", "Modal refuses the token: Token validation failed. Set one with `modal token set`."),
+        ("app", "The app 'nobody' is not deployed on Modal: run `modal deploy -m workers.modal_app`."),
+        ("code", "The app 'switchyard' on Modal runs other code than this installation: run `modal deploy -m"),
+        ("volume", "There is no volume 'nothing' on Modal: run `modal deploy -m workers.modal_app`, which creates it."),
+        ("silent", "Modal does not answer: AppGetOrCreate: 503 upstream connect error."),
+    ],
+)
+@pytest.mark.django_db
+def test_each_fault_of_the_account_is_one_line_in_the_check_the_admin_and_the_runs_error(
+    plane: Plane,
+    compute: ModalCompute,
+    job: JobSpec,
+    fault: str,
+    sentence: str,
+    settings: Any,
+    client: Client,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+) -> None:
+    settings.COMPUTE_DEFAULT = "modal"
+    for where in ("workers.checks", "workers.services.account"):
+        monkeypatch.setattr(f"{where}.get_compute", lambda name: compute)
+    match fault:
+        case "no_token":
+            request.getfixturevalue("no_token")
+        case "bad_token":
+            plane.faults.bad_token = True
+        case "app":
+            compute.names = replace(compute.names, app="nobody")
+        case "code":
+            monkeypatch.setattr("workers.compute.modal.account.code_digest", lambda: "0" * 16)
+        case "volume":
+            compute.names = replace(compute.names, sources="nothing")
+        case "silent":
+            plane.faults.fail("AppGetOrCreate")
+    (error,) = check_compute()
+    assert sentence in error.msg and "\n" not in error.msg
+    with pytest.raises((InputError, ComputeUnavailable)) as refused:
+        compute.submit(job)
+    assert sentence in str(refused.value)
+    look_at_account()
+    client.force_login(User.objects.create_superuser("root"))
+    calls = sum(plane.faults.calls.values())
+    for page in ("/admin/workers/run/", "/admin/workers/run/add/", "/admin/workers/pipeline/"):
+        assert sentence in unescape(client.get(page).content.decode())
+    assert sum(plane.faults.calls.values()) == calls  # a page asks nobody
+    settings.COMPUTE_DEFAULT = "local"
+    look_at_account()
+    assert account_problems() == []
+
+
+@pytest.mark.django_db
+def test_the_account_is_no_business_of_those_who_may_not_see_runs(settings: Any, client: Client) -> None:
+    file = Path(settings.COMPUTE["modal"]["OPTIONS"]["root"]) / "account.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text('["Something."]')
+    assert account_problems() == ["Something."]
+    client.force_login(User.objects.create_user("staff", is_staff=True))
+    assert client.get("/admin/workers/run/").status_code == 403
+    os.utime(file, (0, 0))
+    assert account_problems() == []  # that was long ago
+    file.write_text("broken")
+    assert account_problems() == []
+    file.unlink()

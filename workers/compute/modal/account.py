@@ -9,6 +9,7 @@ from typing import Any
 
 import aiohttp
 import modal
+from modal.config import config
 from modal.exception import AuthError, Error, NotFoundError, PermissionDeniedError
 
 from datasets_app.errors import InputError
@@ -17,6 +18,7 @@ from workers.remote.code import code_digest
 from workers.remote.names import Names
 
 MAX_JSON_BYTES = 64 * 2**20
+LOG_IN = "run `modal token new`, or set MODAL_TOKEN_ID and MODAL_TOKEN_SECRET"
 DEPLOY = "run `modal deploy -m workers.modal_app`"
 
 
@@ -26,6 +28,8 @@ def speaking() -> Iterator[None]:
     try:
         yield
     except AuthError as error:
+        if not (config.get("token_id") and config.get("token_secret")):
+            raise ComputeUnavailable(f"There is no Modal token: {LOG_IN}.") from error
         raise ComputeUnavailable(f"Modal refuses the token: {_line(error)} Set one with `modal token set`.") from error
     except PermissionDeniedError as error:
         raise ComputeUnavailable(f"The Modal token may not do this: {_line(error)}") from error
@@ -66,22 +70,20 @@ class Volume:
 
 
 def check_deployed(names: Names, environment: str | None) -> None:
-    """InputError unless the app is deployed, with the code of this installation."""
-    try:
-        tags = modal.App.lookup(names.app, environment_name=environment).get_tags()
-    except NotFoundError:
-        raise InputError(f"The app {names.app!r} is not deployed on Modal: {DEPLOY}.") from None
-    if tags.get("code") != code_digest():
-        raise InputError(f"The app {names.app!r} on Modal runs other code than this installation: {DEPLOY}.")
+    """InputError unless the app is deployed, with the code of this installation, and every volume is there."""
+    if found := problems(names, environment):
+        raise InputError(" ".join(found))
 
 
 def problems(names: Names, environment: str | None) -> list[str]:
     """What is missing in the account, a sentence each."""
     found = []
     try:
-        check_deployed(names, environment)
-    except InputError as error:
-        found.append(str(error))
+        tags = modal.App.lookup(names.app, environment_name=environment).get_tags()
+        if tags.get("code") != code_digest():
+            found.append(f"The app {names.app!r} on Modal runs other code than this installation: {DEPLOY}.")
+    except NotFoundError:
+        found.append(f"The app {names.app!r} is not deployed on Modal: {DEPLOY}.")
     for name in names.volumes.values():
         try:
             modal.Volume.from_name(name, environment_name=environment).hydrate()

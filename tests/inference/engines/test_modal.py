@@ -1,0 +1,142 @@
+"""What only the engine on Modal has: containers that come and go, and everything that may lie in between."""
+
+from __future__ import annotations
+
+import pickle
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from modal_proto import api_pb2 as pb
+
+from inference.engines.base import EngineBusy, EngineError
+from inference.engines.modal.engine import ModalEngine
+from inference.engines.modal.upload import record_stack, upload_adapters
+from inference.engines.types import Request
+from tests.modal_plane.plane import Plane
+
+Result = pb.GenericResult
+
+
+def begun(plane: Plane, before: int) -> str:
+    """The id of the call that was made since there were `before`."""
+    deadline = time.monotonic() + 30
+    while len(plane.calls.calls) == before:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return list(plane.calls.calls)[-1]
+
+
+def answered(plane: Plane, ask: Callable[[], Any], result: Result, data_format: Any = pb.DATA_FORMAT_CBOR) -> Any:
+    """What comes of a call whose container says `result`."""
+    plane.faults.hold = True
+    before = len(plane.calls.calls)
+    future = ask()
+    plane.forge(begun(plane, before), result, data_format)
+    return future.result(20)
+
+
+def test_a_new_container_finds_the_stack_by_itself(world: Any, plane: Plane, on_modal: ModalEngine) -> None:
+    upload_adapters(world.stack, world.store, on_modal._volume)
+    record_stack(world.stack, on_modal._volume)
+    assert on_modal.status()["containers"] == 0  # nobody starts one to ask it how it is
+    plane.faults.unpipelined = True
+    assert on_modal.infer(world.requests(1)[0]).decision.stack == world.stack.digest
+    assert world.stack.digest in on_modal.status()["stacks"]  # type: ignore[operator]
+    before = plane.faults.calls["VolumePutFiles2"]
+    upload_adapters(world.stack, world.store, on_modal._volume)
+    assert plane.faults.calls["VolumePutFiles2"] == before
+
+
+def test_what_is_wrong_with_the_account_is_said(world: Any, plane: Plane, on_modal: ModalEngine) -> None:
+    request = world.requests(1)[0]
+    nowhere = ModalEngine("nobody", world.store, "engine-adapters")
+    with pytest.raises(EngineError, match=r"'nobody' is not deployed on Modal: run `modal deploy -m workers.modal_app`"):
+        nowhere.infer(request)
+    nowhere.close()
+    plane.faults.fail("FunctionMap")
+    with pytest.raises(EngineError, match="Modal does not answer: FunctionMap: 503"):
+        on_modal.infer(request)
+    plane.faults.bad_token = True
+    for ask in (lambda: on_modal.infer(request), lambda: on_modal.deploy(world.stack), on_modal.status):
+        with pytest.raises(EngineError, match="Modal refuses the token"):
+            ask()
+
+
+def test_a_request_that_finds_no_container_in_time_may_be_asked_again(
+    world: Any, plane: Plane, on_modal: ModalEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(on_modal, "_deadline_s", 0.5)
+    plane.faults.hold = True
+    before = len(plane.calls.calls)
+    with pytest.raises(EngineBusy, match="No container on Modal was free for 0 s"):
+        on_modal.infer(world.requests(1)[0])
+    call = plane.call(begun(plane, before))
+    deadline = time.monotonic() + 20
+    while call.output is None:  # and nobody answers it any more
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert call.output.result.status == Result.GENERIC_STATUS_TERMINATED
+
+
+def test_a_cancelled_future_ends_its_call(world: Any, plane: Plane, on_modal: ModalEngine) -> None:
+    plane.faults.hold = True
+    before = len(plane.calls.calls)
+    future = on_modal.submit_infer(world.requests(1)[0])
+    call = plane.call(begun(plane, before))
+    future.cancel()
+    deadline = time.monotonic() + 20
+    while call.output is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (Result.GENERIC_STATUS_FAILURE, "raised an exception: no"),
+        (Result.GENERIC_STATUS_TIMEOUT, "ran into its time limit: no"),
+        (Result.GENERIC_STATUS_INIT_FAILURE, "could not start: no"),
+        (Result.GENERIC_STATUS_TERMINATED, "was cancelled on Modal: no"),
+        (Result.GENERIC_STATUS_INTERNAL_FAILURE, "was lost: no"),
+    ],
+)
+def test_each_bad_end_is_told_apart(world: Any, plane: Plane, on_modal: ModalEngine, status: Any, words: str) -> None:
+    request = world.requests(1)[0]
+    for ask in (lambda: on_modal.submit_infer(request), lambda: on_modal.submit_stream(request, print)):
+        with pytest.raises(EngineError, match=words):
+            answered(plane, ask, Result(status=status, exception="no"))
+
+
+class Bomb:
+    """Leaves a file where it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (self.path,)
+
+
+def test_nothing_that_a_container_sends_is_unpickled(
+    world: Any, plane: Plane, on_modal: ModalEngine, tmp_path: Path
+) -> None:
+    request: Request = world.requests(1)[0]
+    data = pickle.dumps(Bomb(tmp_path / "boom"))
+    for status in (Result.GENERIC_STATUS_SUCCESS, Result.GENERIC_STATUS_FAILURE, Result.GENERIC_STATUS_INIT_FAILURE):
+        with pytest.raises(EngineError):
+            answered(
+                plane, lambda: on_modal.submit_infer(request), Result(status=status, data=data), pb.DATA_FORMAT_PICKLE
+            )
+    assert not (tmp_path / "boom").exists()
+
+
+@pytest.mark.parametrize("data", [b"", b"\xff", b"\x80", b"\x01", b"\x82\x18\xc8\x41\x7b", b"\x82\x18\xc8\x01"])
+def test_an_answer_of_another_kind_is_an_engine_error(
+    world: Any, plane: Plane, on_modal: ModalEngine, data: bytes
+) -> None:
+    good = Result(status=Result.GENERIC_STATUS_SUCCESS, data=data)
+    with pytest.raises(EngineError):
+        answered(plane, lambda: on_modal.submit_route(world.requests(1)[0]), good)

@@ -1,0 +1,39 @@
+"""The smoke test of a real account, on the loopback plane."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.modal_plane.plane import Plane
+from workers import smoke
+
+
+def names(plane: Plane) -> set[str]:
+    """What the smoke test has made and not removed."""
+    volumes = {folder.name for folder in (plane.root / "volumes").glob("*")}
+    return {name for name in volumes | set(plane.apps.deployed) | set(plane.dicts.dicts) if "smoke" in name}
+
+
+def test_one_request_is_routed_and_everything_removed_again(plane: Plane, capsys: pytest.CaptureFixture[str]) -> None:
+    assert smoke.main(["--yes"]) == 0
+    printed = capsys.readouterr().out
+    assert "less than $" in printed
+    assert "Routed to 'left'" in printed or "Routed to 'right'" in printed
+    assert names(plane) == set()
+
+
+def test_what_fails_on_the_way_leaves_nothing_behind(plane: Plane, capsys: pytest.CaptureFixture[str]) -> None:
+    plane.faults.fail("AppPublish")
+    assert smoke.main(["--yes"]) == 1
+    assert "Failed: modal deploy: " in capsys.readouterr().out
+    assert names(plane) == set()
+
+
+def test_nothing_begins_without_a_token_or_a_yes(
+    plane: Plane, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert smoke.main([]) == 2  # nobody is there to be asked
+    monkeypatch.delenv("MODAL_TOKEN_ID")
+    assert smoke.main(["--yes"]) == 2
+    assert "There is no Modal token" in capsys.readouterr().out
+    assert sum(plane.faults.calls.values()) == 0
