@@ -59,9 +59,9 @@ def add_expert(
     too, and put that live if it beats the serving one (`live`: "if-better"), or leave that to people ("never").
 
     `source` is the expert's source dataset, a folder or a registered name; `adapter` the folder of its files, without
-    which the expert is trained first, as an activated LoRA if the router is one. Either folder may be `volume:path`: the
-    first steps fetch it. What is not given stays as it was for the serving router. InputError names what is wrong with
-    any of it, before anything is queued.
+    which the expert is trained first, as an activated LoRA if the router is one. Either folder may be `volume:path`:
+    the first steps fetch it. What is not given stays as it was for the serving router. InputError names what is wrong
+    with any of it, before anything is queued.
     """
     check_name(name, "adapter name")
     stem = check_name(pipeline, "pipeline name") if pipeline else _stem("add", name)
