@@ -109,7 +109,7 @@ class Plane:
 
     def wait(self, identity: str) -> None:
         """Until the call has ended."""
-        self._run(self.call(identity).done.wait())
+        self._run(self.call(identity).done.wait(), seconds=300)
 
     def forge(self, identity: str, result: pb.GenericResult, data_format: Any = pb.DATA_FORMAT_UNSPECIFIED) -> None:
         """Put words into a worker's mouth."""
@@ -129,8 +129,8 @@ class Plane:
     def _service(self, container: Any) -> Service:
         return Service(self._parts(), self.faults, container)
 
-    def _run(self, work: Any) -> Any:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
+    def _run(self, work: Any, seconds: float = 60) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(seconds)
 
     def _do(self, work: Callable[[], Any]) -> None:
         async def wrapped() -> None:

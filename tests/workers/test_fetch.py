@@ -6,27 +6,32 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from django.core.management import CommandError, call_command
+from django.test import Client
+from django.urls import reverse
 from safetensors.numpy import save_file
 
 from adapters.backbone.spec import TINY_BASE, BaseSpec, fingerprint, pixel_budget
 from adapters.base_shape import BaseShape
 from adapters.card import AdapterCard
 from adapters.models import Adapter, AdapterVersion
-from adapters.services import configured_base, store
+from adapters.services import configured_base, register_adapter, store
 from datasets_app.errors import InputError
 from datasets_app.formats.digest import folder_digest
 from datasets_app.models import SourceDataset
 from datasets_app.places import Place
 from datasets_app.services import register_source
+from tests.cast import make_client, make_source, make_version
 from tests.modal_plane.plane import Plane
 from tests.workers.recipes.recording import RecordingJob
 from workers.models import Run
 from workers.remote.fetch import Spec, run
 from workers.remote.volumes import Folder
-from workers.services import launch
+from workers.services import add_expert, launch, retrain_router
 from workers.states import Status
 
 Drive = Callable[..., Run]
@@ -192,3 +197,101 @@ def test_what_is_here_already_is_not_moved_again(plane: Plane, tmp_path: Path) -
     assert seen == [8 << 20, 16 << 20, 20 << 20, 20 << 20]
     assert plane.faults.calls["VolumeGetFile2"] == 1
     assert (tmp_path / "big").read_bytes() == bytes(20 * 2**20)
+
+
+def test_a_version_is_uploaded_once_and_comes_back_as_it_was(
+    plane: Plane, expert_files: Path, drive: Drive, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = f"{CHECKPOINTS}:made/calendar"
+    call_command("save_lora", "calendar", str(expert_files), "--to", place)
+    assert "uploaded adapter_config.json, adapter_model.safetensors, switchyard.json" in capsys.readouterr().out
+    sent = plane.faults.calls["VolumePutFiles2"]
+    call_command("save_lora", "calendar", "--to", place)
+    assert f"{place}: was there already" in capsys.readouterr().out
+    assert plane.faults.calls["VolumePutFiles2"] == sent
+    there = plane.volume(CHECKPOINTS) / "made" / "calendar"
+    assert store().add(there).digest == AdapterVersion.objects.get().digest
+
+
+def test_unknown_files_are_replaced_only_if_told(plane: Plane, expert_files: Path) -> None:
+    there = place_adapter(plane, expert_files, "calendar/final")
+    config = there / "adapter_config.json"
+    config.write_text("{}")
+    upload = ("save_lora", "calendar", str(expert_files), "--to", f"{CHECKPOINTS}:calendar")
+    with pytest.raises(CommandError, match=rf"{CHECKPOINTS}:calendar/final holds files that are no version known here"):
+        call_command(*upload)
+    assert config.read_text() == "{}"
+    call_command(*upload, "--replace")
+    assert config.read_bytes() == (expert_files / "adapter_config.json").read_bytes()
+
+
+def test_an_expert_is_added_from_volumes_by_steps_that_fetch_first(db: None) -> None:
+    register_adapter("claim-window", source=make_source("claim-window"))
+    pipeline = add_expert(
+        "calendar", source=f"{SOURCES}:calendar", adapter=f"{CHECKPOINTS}:calendar-tasks", pipeline="add"
+    )
+    first, second, *others = pipeline.steps
+    assert [run.kind for run in (first, second)] == ["fetch", "fetch"]
+    assert (first.params["what"], first.params["place"], first.params["expert"]) == (
+        "source", f"{SOURCES}:calendar", "calendar",
+    )  # fmt: skip
+    assert (second.params["what"], second.params["place"]) == ("adapter", f"{CHECKPOINTS}:calendar-tasks")
+    assert [run.kind for run in others] == ["generate_dataset", "preprocess", "train", "evaluate"]
+    assert {run.backend for run in (first, second)} == {"local"}
+
+
+def test_an_expert_from_a_place_that_cannot_be_is_refused_and_leaves_nothing(db: None) -> None:
+    register_adapter("claim-window", source=make_source("claim-window"))
+    with pytest.raises(InputError, match="without"):
+        add_expert("calendar", source=f"{SOURCES}:../x")
+    assert not Adapter.objects.filter(name="calendar").exists()
+    assert not Run.objects.exists()
+
+
+def test_what_was_fetched_is_fetched_again_when_the_router_is_trained_anew(db: None) -> None:
+    for name in ("calendar", "claim-window"):
+        source = make_source(name)
+        source.origin = f"{SOURCES}:{name}"
+        source.save()
+        make_version(register_adapter(name, source=source))
+    pipeline = retrain_router(pipeline="anew")
+    fetched = [run.params["place"] for run in pipeline.steps if run.kind == "fetch"]
+    assert fetched == [f"{SOURCES}:calendar", f"{SOURCES}:claim-window"]
+
+
+@pytest.mark.parametrize("page", ["datasets_app_sourcedataset", "adapters_adapter"])
+def test_a_form_takes_a_place_and_leads_to_the_run_that_fetches_it(admin_client: Client, page: str) -> None:
+    fields = {"name": "calendar", "path": f"{SOURCES}:calendar", "format": "llava"}
+    if page == "adapters_adapter":
+        fields = {"name": "calendar", "kind": "expert", "files": f"{CHECKPOINTS}:calendar", "description": ""}
+    answer = admin_client.post(reverse(f"admin:{page}_add"), fields)
+    run = Run.objects.get()
+    assert (run.kind, run.params["place"]) == ("fetch", fields.get("path") or fields["files"])
+    assert answer.headers["Location"] == reverse("admin:workers_run_change", args=[run.pk])
+
+
+def test_the_api_fetches_by_a_run_and_says_so(db: None) -> None:
+    client = make_client(staff=True)
+    place = f"{SOURCES}:calendar"
+    refused = client.post("/api/v1/sources/", {"name": "calendar", "path": place}, format="json")
+    assert refused.status_code == 400
+    assert "kind fetch" in refused.json()["error"]["message"]
+    wish = {"what": "source", "name": "calendar", "place": place}
+    launched = client.post("/api/v1/runs/", {"kind": "fetch", "params": wish}, format="json")
+    assert launched.status_code == 201, launched.content
+    assert client.post(
+        "/api/v1/runs/", {"kind": "fetch", "params": wish, "backend": "modal"}, format="json"
+    ).status_code == 400  # fmt: skip
+
+
+def test_the_owners_file_is_imported_from_modal_where_its_volumes_are_not_here(
+    tmp_path: Path, settings: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings.VOLUMES_ROOT = tmp_path
+    file = Path(__file__).parents[2] / "config/loras.json"
+    call_command("import_loras", str(file), "--detach")
+    runs = Run.objects.order_by("id")
+    assert [run.params["place"] for run in runs] == [
+        f"{CHECKPOINTS}:calendar-tasks", f"{CHECKPOINTS}:claim-window", f"{CHECKPOINTS}:provider-select",
+    ]  # fmt: skip
+    assert {run.kind for run in runs} == {"fetch"}

@@ -116,10 +116,9 @@ def _check(spec: Spec, prepared: Prepared) -> None:
 
 
 def _claim_work(spec: Spec, prepared: Prepared, work: Path) -> None:
-    """Checkpoints of another spec or dataset are never resumed from."""
-    identity = json.dumps(
-        {"spec": spec.model_dump(mode="json", exclude={"data", "threads", "cache_mb"}), "data": prepared.dataset}
-    )
+    """Checkpoints of another spec, base or dataset are never resumed from; where those lie does not matter."""
+    fields = spec.model_dump(mode="json", exclude={"data", "base", "base_revision", "threads", "cache_mb"})
+    identity = json.dumps({"spec": fields, "base": prepared.card.base, "data": prepared.dataset})
     claim = work / "training.json"
     if claim.is_file() and claim.read_text(encoding="utf-8") != identity:
         raise InputError(f"{str(work)!r} holds the checkpoints of another training: use a new work folder.")

@@ -11,7 +11,8 @@ from workers.compute.modal import ModalCompute
 from workers.compute.types import JobSpec, JobState
 from workers.remote.places import work_folder
 
-HARDLY = {"max_steps": 6, "eval_every": 1, "rank": 4, "batch_size": 4, "micro_batch_size": 4, "val_samples": 4}
+HARDLY = {"max_steps": 5, "eval_every": 1, "warmup_steps": 0, "rank": 4}
+HARDLY |= {"batch_size": 4, "micro_batch_size": 4, "val_samples": 4}
 
 
 def test_a_preempted_training_goes_on_from_its_checkpoint_under_the_same_call(
