@@ -31,6 +31,15 @@ def write_adapter(folder: Path, value: float = 0.5) -> Path:
     return folder
 
 
+def test_files_without_a_card_get_one_that_invokes_them_as_they_say(store: Store, source: Path) -> None:
+    default = AdapterCard.read(source)
+    (source / "switchyard.json").unlink()
+    assert AdapterCard.read(store.add(source, default_card=default).path) == default
+    config = json.loads((source / "adapter_config.json").read_text()) | {"alora_invocation_tokens": [7, 8]}
+    (source / "adapter_config.json").write_text(json.dumps(config))
+    assert AdapterCard.read(store.add(source, default_card=default).path).invocation == (7, 8)
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "store")

@@ -29,3 +29,15 @@ def test_stacks_tell_which_one_serves() -> None:
     assert row["digest"] == stack.digest
     assert row["aliases"] == ["champion"]
     assert [expert["adapter"] for expert in row["experts"]] == ["claim-window", "calendar"]
+    assert row["sharing"] == []
+
+
+def test_stacks_tell_who_continues_the_router_s_prefix() -> None:
+    """Experts that are activated as the router is, and are shown the same."""
+    stack = make_champion()
+    for version, system in ((stack.router, None), (stack.experts.first(), None), (stack.experts.last(), "Click.")):
+        assert version is not None
+        version.card |= {"invocation": [7, 8], "system": system}
+        version.save()
+    (row,) = make_client().get("/api/v1/stacks/").json()["results"]
+    assert row["sharing"] == [row["experts"][0]["adapter"]]
