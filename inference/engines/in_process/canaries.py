@@ -41,11 +41,11 @@ def screens() -> tuple[bytes, ...]:
 
 
 def _screen(ground: str, bar: str, mark: str) -> bytes:
-    image, out = Image.new("RGB", (192, 192), ground), io.BytesIO()
+    image, out = Image.new("RGB", (96, 96), ground), io.BytesIO()
     draw = ImageDraw.Draw(image)
-    draw.rectangle((0, 0, 191, 23), fill=bar)
-    for number, (x, y) in enumerate((x, y) for y in range(40, 170, 32) for x in range(16, 170, 44)):
-        draw.rectangle((x, y, x + 28, y + 18), fill=mark if number % 5 == 2 else None, outline=bar)
+    draw.rectangle((0, 0, 95, 11), fill=bar)
+    for number, (x, y) in enumerate((x, y) for y in range(20, 85, 16) for x in range(8, 85, 22)):
+        draw.rectangle((x, y, x + 14, y + 9), fill=mark if number % 5 == 2 else None, outline=bar)
     image.save(out, "PNG", optimize=True)
     return out.getvalue()
 
