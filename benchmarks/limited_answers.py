@@ -2,7 +2,8 @@
 
 `python -m benchmarks.limited_answers ROUTER DATASET`: a trained router's folder, and a routing dataset whose `eval`
 split is asked. Whole labels are scored as the engine does. Limited decoding is computed from the same logits: at each
-token, only what some label goes on with counts, and is made to sum to 1.
+token, only the tokens with which some label goes on count, and are made to sum to 1. (vLLM also allows other ways to
+cut a label into tokens, which a trained router hardly takes.)
 """
 
 from __future__ import annotations
@@ -45,8 +46,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.limited_answers", description=__doc__)
     parser.add_argument("router", type=Path)
     parser.add_argument("dataset", type=Path)
+    defaults = BaseSpec()
+    parser.add_argument("--base", default=defaults.path)
+    parser.add_argument("--revision")
+    parser.add_argument("--dtype", default=defaults.dtype)
     options = parser.parse_args()
-    spec, card = BaseSpec(), AdapterCard.read(options.router)
+    spec = BaseSpec(options.base, options.revision, options.dtype)
+    card = AdapterCard.read(options.router)
     runner = Runner(PeftModel.from_pretrained(load_model(spec), options.router).eval(), load_processor(spec))
     trie = runner.trie(card.labels)
     steps = sorted({step for path in trie.paths for step in path})
