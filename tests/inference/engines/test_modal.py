@@ -53,7 +53,7 @@ def test_a_new_container_finds_the_stack_by_itself(world: Any, plane: Plane, on_
 def test_what_is_wrong_with_the_account_is_said(world: Any, plane: Plane, on_modal: ModalEngine) -> None:
     request = world.requests(1)[0]
     nowhere = ModalEngine("nobody", world.store, "engine-adapters")
-    with pytest.raises(EngineError, match=r"'nobody' is not deployed on Modal: run `modal deploy -m"):
+    with pytest.raises(EngineError, match=r"'nobody' is not deployed on Modal: run `modal deploy -m workers"):
         nowhere.infer(request)
     nowhere.close()
     plane.faults.fail("FunctionMap")
