@@ -226,7 +226,7 @@ def test_unknown_files_are_replaced_only_if_told(plane: Plane, expert_files: Pat
 
 
 def test_an_expert_is_added_from_volumes_by_steps_that_fetch_first(db: None) -> None:
-    register_adapter("claim-window", source=make_source("claim-window"))
+    make_version(register_adapter("claim-window", source=make_source("claim-window")))
     pipeline = add_expert(
         "calendar", source=f"{SOURCES}:calendar", adapter=f"{CHECKPOINTS}:calendar-tasks", pipeline="add"
     )
@@ -241,7 +241,7 @@ def test_an_expert_is_added_from_volumes_by_steps_that_fetch_first(db: None) -> 
 
 
 def test_an_expert_from_a_place_that_cannot_be_is_refused_and_leaves_nothing(db: None) -> None:
-    register_adapter("claim-window", source=make_source("claim-window"))
+    make_version(register_adapter("claim-window", source=make_source("claim-window")))
     with pytest.raises(InputError, match="without"):
         add_expert("calendar", source=f"{SOURCES}:../x")
     assert not Adapter.objects.filter(name="calendar").exists()

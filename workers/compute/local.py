@@ -14,7 +14,7 @@ from collections import deque
 from pathlib import Path
 from typing import Any
 
-from workers.compute.types import JobSpec, JobState, JobStatus
+from workers.compute.types import JobSpec, JobState, JobStatus, Progress
 from workers.recipes.execute import RESERVE, RESERVE_BYTES
 from workers.recipes.files import write_atomically
 from workers.recipes.manifest import verify_manifest
@@ -93,7 +93,7 @@ class LocalCompute:
         except FileNotFoundError:
             return ""
 
-    def outputs(self, handle: str) -> Path:
+    def outputs(self, handle: str, progress: Progress | None = None) -> Path:
         folder = self.root / handle
         verify_manifest(folder / "out", folder)
         return folder / "out"

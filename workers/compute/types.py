@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
+
+Progress = Callable[[int, int], None]
 
 
 class ComputeUnavailable(Exception):  # noqa: N818 - it says how the backend stands
@@ -85,8 +88,11 @@ class Compute(Protocol):
     def logs(self, handle: str, lines: int = 200) -> str:
         """The last lines that the job wrote."""
 
-    def outputs(self, handle: str) -> Path:
-        """A local folder with the outputs of a job that succeeded, checked against its manifest."""
+    def outputs(self, handle: str, progress: Progress | None = None) -> Path:
+        """A local folder with the outputs of a job that succeeded, checked against its manifest.
+
+        If they have to be brought here, `progress` is told how many bytes have come, of how many.
+        """
 
     def problems(self) -> list[str]:
         """What keeps jobs from running, a sentence each that says what to do; empty if nothing does."""

@@ -49,24 +49,25 @@ class Folder:
 
     def files(self, *, recursive: bool = True) -> list[Entry]:
         """Its files, by name; [] if there is no such folder. InputError for names that leave it, and for links."""
+        path = "/" if self.place.path == "." else self.place.path
         with self._named():
             try:
                 self._patiently(self.volume.hydrate)
             except NotFoundError as error:
                 raise InputError(f"There is no volume {self.place.volume!r} on Modal ({self.place}).") from error
             try:
-                listed = self._patiently(lambda: self.volume.listdir(self.place.path, recursive=recursive))
+                listed = self._patiently(lambda: self.volume.listdir(path, recursive=recursive))
             except (NotFoundError, FileNotFoundError):
                 return []
         found = []
         for entry in listed:
             if entry.type == FileEntryType.DIRECTORY:
                 continue
-            path = PurePosixPath(entry.path.lstrip("/"))
-            inside = self.place.path == "." or path.is_relative_to(self.place.path)
-            if entry.type != FileEntryType.FILE or not inside or ".." in path.parts or "\0" in entry.path:
+            found_at = PurePosixPath(entry.path.lstrip("/"))
+            inside = found_at.is_relative_to(self.place.path) or self.place.path == "."
+            if entry.type != FileEntryType.FILE or not inside or ".." in found_at.parts or "\0" in entry.path:
                 raise InputError(f"{self.place}: {entry.path[:200]!r} is not a regular file inside the folder.")
-            name = path.as_posix() if self.place.path == "." else path.relative_to(self.place.path).as_posix()
+            name = (found_at if self.place.path == "." else found_at.relative_to(self.place.path)).as_posix()
             if name == ".":
                 raise InputError(f"{self.place} is a file, not a folder.")
             found.append(Entry(name, entry.size, entry.mtime))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from django.conf import settings
@@ -10,7 +11,7 @@ from django.utils import timezone
 
 from datasets_app.errors import InputError
 from workers.compute import get_compute
-from workers.compute.types import JobState, JobStatus
+from workers.compute.types import JobState, JobStatus, Progress
 from workers.kinds import get_kind
 from workers.models import Attempt, Run
 from workers.recipes.manifest import ManifestError
@@ -19,6 +20,8 @@ from workers.services.limits import Ending, ending, has_waited, limit
 from workers.services.money import charge
 from workers.services.moves import LEASE, move, note, renew
 from workers.states import Status
+
+MIB = 2**20
 
 
 def follow(run: Run) -> None:
@@ -101,11 +104,25 @@ def finish(run: Run) -> None:
 def _finalize(run: Run) -> None:
     attempt = run.attempts.latest("number")
     try:
-        outputs = get_compute(run.backend).outputs(attempt.handle)
+        outputs = get_compute(run.backend).outputs(attempt.handle, _collecting(run))
         fields = get_kind(run.kind).finalize(run, outputs)
     except (InputError, ManifestError) as error:
         end(run, attempt, Status.FAILED, "failed", str(error))
         return
     with transaction.atomic():
-        if move(run, Status.SUCCEEDED, error="", **fields):
+        if move(run, Status.SUCCEEDED, error="", progress=run.progress, **fields):
             close(attempt, JobState.SUCCEEDED)
+
+
+def _collecting(run: Run) -> Progress:
+    """Shows how much of the result has come, once a second; what the job reported last stays for the end."""
+    shown = time.monotonic()
+
+    def show(done: int, total: int) -> None:
+        nonlocal shown
+        if time.monotonic() - shown >= 1 and total:
+            shown = time.monotonic()
+            figures = {"done": done // MIB, "total": max(1, total // MIB), "percent": round(100 * done / total, 1)}
+            note(run, progress={"step": "collect", **figures, "metrics": run.progress.get("metrics", {})})
+
+    return show

@@ -38,9 +38,11 @@ class Estimate:
     at_most: Decimal
 
     def __str__(self) -> str:
+        if not self.runs and not self.at_most:
+            return "no earlier run to go by"
         if not self.runs:
-            cost = f", ${_(self.at_most)}" if self.at_most else ""
-            return f"at most {_duration(self.seconds)}{cost} by its time limit (no earlier run to go by)"
+            words = f"at most {_duration(self.seconds)}, ${_(self.at_most)}"
+            return f"{words} by its time limit (no earlier run to go by)"
         several = self.runs > 1
         spread = f" ({_duration(self.shortest)} to {_duration(self.longest)} in the last {self.runs} runs)"
         most = f" (at most ${_(self.at_most)})" if several else ""

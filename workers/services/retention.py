@@ -16,7 +16,7 @@ from django.db.models import ProtectedError, Q
 from django.utils import timezone
 
 from adapters.models import Adapter, Alias, Promotion
-from datasets_app.models import PreparedDataset, RoutingDataset
+from datasets_app.models import PreparedDataset, RoutingDataset, SourceDataset
 from workers.kinds.outputs import PARTIAL
 from workers.models import Attempt, Run
 from workers.services.starting import work_key
@@ -68,6 +68,10 @@ def doomed(now: datetime | None = None) -> Iterator[Doomed]:
     for dataset in RoutingDataset.objects.filter(created_at__lt=days["datasets"]):
         if dataset.pk not in kept[0]:
             yield from _folder(f"routing dataset {dataset}", Path(dataset.path), dataset)
+    in_use = set(SourceDataset.objects.values_list("path", flat=True))
+    for copy in root.glob("sources/[!.]*"):
+        if str(copy) not in in_use and copy.stat().st_mtime < days["datasets"].timestamp():
+            yield from _folder(f"an earlier copy of a source dataset, {copy.name}", copy)
     for scratch in root.glob(f"*/{PARTIAL}*"):
         if scratch.stat().st_mtime < days["jobs"].timestamp():
             yield from _folder("what a killed process left", scratch)

@@ -27,7 +27,7 @@ from workers.compute.modal import ModalCompute
 from workers.compute.modal.account import Volume
 from workers.compute.modal.staging import upload
 from workers.compute.types import ComputeUnavailable, JobSpec, JobState
-from workers.recipes.manifest import ManifestError
+from workers.recipes.manifest import ManifestError, write_manifest
 from workers.remote.names import Names
 from workers.remote.places import is_reference, resolve, run_folder
 from workers.services import account_problems, look_at_account
@@ -196,6 +196,27 @@ def test_a_manifest_cannot_name_files_elsewhere(plane: Plane, compute: ModalComp
     (folder / "manifest.json").write_text(json.dumps({name: {"sha256": "0", "size": 1}}))
     with pytest.raises(ManifestError, match="no file of the job's"):
         compute.outputs(handle)
+
+
+def test_outputs_come_with_progress_and_what_came_before_stays(
+    plane: Plane, compute: ModalCompute, job: JobSpec
+) -> None:
+    handle = compute.submit(job)
+    folder = plane.volume("moe-lora-data") / run_folder(job.launch_key)
+    (folder / "out" / "images").mkdir(parents=True)
+    for number in range(20):
+        (folder / "out" / "images" / f"{number}.png").write_bytes(bytes([number]) * 1000)
+    write_manifest(folder / "out", folder)
+    (last := folder / "out" / "images" / "19.png").rename(folder / "away")
+    with pytest.raises(ManifestError, match=r"19\.png is missing"):
+        compute.outputs(handle)
+    (folder / "away").rename(last)
+    moved, seen = plane.faults.calls["VolumeGetFile2"], []
+    out = compute.outputs(handle, lambda done, total: seen.append((done, total)))
+    assert seen[-1] == (20_000, 20_000)
+    assert sorted(seen) == seen
+    assert (out / "images" / "7.png").read_bytes() == bytes([7]) * 1000
+    assert plane.faults.calls["VolumeGetFile2"] - moved < 20
 
 
 def test_an_upload_that_was_cut_short_goes_on_where_it_was(plane: Plane, compute: ModalCompute, tmp_path: Path) -> None:

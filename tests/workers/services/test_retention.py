@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from django.core.management import call_command
 from django.utils import timezone
 
 from datasets_app.models import PreparedDataset, RoutingDataset
-from tests.cast import make_champion, make_prepared, make_routing_dataset, make_run
+from tests.cast import make_champion, make_prepared, make_routing_dataset, make_run, make_source
 from workers.models import Run
 from workers.services import prune
 from workers.states import Status
@@ -76,3 +77,15 @@ def test_a_folder_outside_the_data_folder_is_not_ours(root: Path, tmp_path_facto
     PreparedDataset.objects.update(path=str(outside))
     prune(dry_run=False)
     assert outside.exists()
+
+
+def test_of_a_fetched_source_dataset_only_earlier_copies_go(root: Path) -> None:
+    then = (timezone.now() - timedelta(days=730)).timestamp()
+    for name in ("calendar-1", "calendar-2"):
+        (root / "sources" / name).mkdir(parents=True)
+        os.utime(root / "sources" / name, (then, then))
+    source = make_source("calendar")
+    source.path = str(root / "sources" / "calendar-2")
+    source.save()
+    prune(dry_run=False)
+    assert [path.name for path in (root / "sources").iterdir()] == ["calendar-2"]

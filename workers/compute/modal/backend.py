@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workers.compute.types import ComputeUnavailable, JobSpec, JobState, JobStatus
+from workers.compute.types import ComputeUnavailable, JobSpec, JobState, JobStatus, Progress
 from workers.recipes.files import write_atomically
 from workers.remote.names import Names
 from workers.remote.places import CLAIM, JOB, RESULT, STATUS, run_folder
@@ -96,12 +96,12 @@ class ModalCompute:
             return ""
         return "".join(text.splitlines(keepends=True)[-lines:])
 
-    def outputs(self, handle: str) -> Path:
+    def outputs(self, handle: str, progress: Progress | None = None) -> Path:
         from workers.compute.modal import account, fetching
 
         key = handle.partition("/")[0]
         with account.speaking():
-            return fetching.fetch(self._volume("data"), run_folder(key), self.root / key)
+            return fetching.fetch(self._volume("data"), run_folder(key), self.root / key, progress)
 
     def problems(self) -> list[str]:
         from workers.compute.modal import account
