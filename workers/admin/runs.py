@@ -177,6 +177,10 @@ class RunAdmin(AccountBanner, LaunchPermissions, ServiceAdmin):
         """Those that failed or were cancelled, with the later steps of their pipelines."""
         self.apply(request, queryset, retry)
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Run]:
+        """Without what is some MB of an evaluation."""
+        return super().get_queryset(request).defer("summary", "evaluation__report")
+
     @display(description="status", ordering="status", label=STATUS_COLOURS)
     def status_label(self, obj: Run) -> str:
         """As a badge."""
