@@ -179,7 +179,8 @@ class RunAdmin(AccountBanner, LaunchPermissions, ServiceAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Run]:
         """Without what is some MB of an evaluation."""
-        return super().get_queryset(request).defer("summary", "evaluation__report")
+        runs: QuerySet[Run] = super().get_queryset(request)
+        return runs.defer("summary", "evaluation__report")
 
     @display(description="status", ordering="status", label=STATUS_COLOURS)
     def status_label(self, obj: Run) -> str:
