@@ -12,8 +12,10 @@ import os
 import sys
 import tempfile
 import time
+from pathlib import Path
 from typing import Any
 
+RESULT = Path(__file__).parent / "results" / "sqlite_writers.json"
 WRITERS = 24
 PAUSE = 0.02  # seconds between two writes of a writer: a busy installation, not a flood
 
@@ -72,7 +74,10 @@ def main() -> int:
     times = sorted(moment for moments, _ in found for moment in moments)
     errors = sum(count for _, count in found)
     share = {f"p{q}_ms": round(1000 * times[min(len(times) - 1, len(times) * q // 100)], 1) for q in (50, 95, 99)}
-    print(json.dumps({"writers": WRITERS, "writes": len(times), "locked": errors, **share}))
+    result = json.dumps({"writers": WRITERS, "seconds": seconds, "writes": len(times), "locked": errors, **share})
+    RESULT.parent.mkdir(exist_ok=True)
+    RESULT.write_text(result + "\n")
+    print(result)
     return int(errors > 0)
 
 

@@ -12,18 +12,19 @@ FULL = "The disk is full: free some room and try again; nothing that was saved i
 _NUMBERS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _SQLSTATE = "53100"  # PostgreSQL's disk_full
 _PROBE_BYTES = 2**20
+_DEPTH = 10  # of causes: one may be its own
 
 
 def is_disk_full(error: BaseException | None) -> bool:
     """Whether the error, or what caused it, is that of a full disk, a quota or a limit on the size of files."""
-    while error is not None:
+    for _ in range(_DEPTH):
         if isinstance(error, OSError) and error.errno in _NUMBERS:
             return True
         if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
             return True
         if getattr(error, "sqlstate", None) == _SQLSTATE:
             return True
-        error = error.__cause__ or error.__context__
+        error = error and (error.__cause__ or error.__context__)
     return False
 
 
@@ -37,7 +38,7 @@ def has_room(folder: Path) -> bool:
     probe = folder / f".probe-{os.getpid()}"
     try:
         with probe.open("wb") as file:
-            file.write(bytes(_PROBE_BYTES))
+            file.write(os.urandom(_PROBE_BYTES))  # zeros take no room on some file systems
             file.flush()
             os.fsync(file.fileno())
         return True

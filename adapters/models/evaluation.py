@@ -8,6 +8,14 @@ from adapters.models.stack import Stack
 from adapters.models.version import AdapterVersion
 
 
+class Evaluations(models.Manager["Evaluation"]):
+    """Rows without their reports, some MB each, which are read when they are asked for."""
+
+    def get_queryset(self) -> models.QuerySet[Evaluation]:
+        """All of them."""
+        return super().get_queryset().defer("report")
+
+
 class Evaluation(models.Model):
     """How one version, alone or within a stack, did on one held-out split."""
 
@@ -24,6 +32,8 @@ class Evaluation(models.Model):
     report = models.JSONField(help_text="Everything measured.")
     path = models.CharField(max_length=1024, help_text="Folder with report.json and report.html.")
     created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = Evaluations()
 
     class Meta:
         ordering = ["-created_at"]

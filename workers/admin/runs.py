@@ -177,6 +177,11 @@ class RunAdmin(AccountBanner, LaunchPermissions, ServiceAdmin):
         """Those that failed or were cancelled, with the later steps of their pipelines."""
         self.apply(request, queryset, retry)
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Run]:
+        """Without what is some MB of an evaluation."""
+        runs: QuerySet[Run] = super().get_queryset(request)
+        return runs.defer("summary", "evaluation__report")
+
     @display(description="status", ordering="status", label=STATUS_COLOURS)
     def status_label(self, obj: Run) -> str:
         """As a badge."""

@@ -111,7 +111,7 @@ class LogSerializer(serializers.Serializer[Any]):
 class RunList(generics.ListAPIView[Run]):
     """Runs, newest first."""
 
-    queryset = Run.objects.select_related("pipeline", "created_by", "reused_from")
+    queryset = Run.objects.select_related("pipeline", "created_by", "reused_from").defer("summary")
     serializer_class = RunSerializer
     filterset_fields = ["kind", "status", "name"]
 

@@ -39,7 +39,7 @@ class LocalCompute:
         if (folder / "claim").exists():
             return job.launch_key
         launch = {**job.as_dict(), "work": str(self.root.parent / "work" / job.work_key)}
-        (folder / RESERVE).write_bytes(bytes(RESERVE_BYTES))
+        (folder / RESERVE).write_bytes(os.urandom(RESERVE_BYTES))  # zeros take no room on some file systems
         write_atomically(folder / "job.json", json.dumps(launch))
         with (folder / "log").open("ab") as log:
             subprocess.Popen(

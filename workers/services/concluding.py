@@ -21,7 +21,8 @@ from adapters.selectors import champion, spec_of
 from adapters.services import build_stack, move_alias, switch_champion
 from datasets_app.errors import InputError
 from datasets_app.room import explain
-from inference.services import get_engine, judge
+from inference.judgement import judge
+from inference.services import get_engine
 from workers.models import Pipeline, Run
 from workers.services.limits import limit
 from workers.services.moves import LEASE

@@ -13,8 +13,8 @@ from adapters.models import Evaluation, Stack
 from adapters.selectors import baseline_of, champion, promotion_of
 from datasets_app.errors import InputError
 from datasets_app.names import check_name
+from inference.judgement import routed_right
 from inference.routing.verdict import Outcome, compare, fisher
-from inference.services import routed_right
 from workers.models import Pipeline, Run
 from workers.services.adding import lineage_of
 from workers.services.pipelines import Plan, Step, launch_plan

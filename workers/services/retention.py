@@ -91,7 +91,7 @@ def _folder(what: str, folder: Path, row: PreparedDataset | RoutingDataset | Non
 def _datasets_in_use(since: datetime) -> tuple[set[int], set[int]]:
     """Rows of routing and prepared datasets that something refers to: what serves or has served, what is the current
     version of an adapter, and every run under way or not long over."""
-    promotions = Promotion.objects.select_related("stack", "evaluation")
+    promotions = Promotion.objects.select_related("stack")
     stacks = [made.stack for made in promotions] + [alias.stack for alias in Alias.objects.select_related("stack")]
     versions = {stack.router_id for stack in stacks}
     versions |= {expert.pk for stack in stacks for expert in stack.experts.all()}

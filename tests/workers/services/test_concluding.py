@@ -8,11 +8,13 @@ from types import FrameType
 from typing import Any
 
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
 
 from adapters.models import AdapterVersion, Alias, Evaluation, Promotion, Stack
 from adapters.services import build_stack, switch_champion
 from inference.engines.base import EngineError
+from inference.judgement import judge
 from tests.cast import digest, make_adapter, make_champion, make_run, make_version
 from tests.workers.services.conftest import RecordingEngine
 from workers.models import Notice, Pipeline, Run
@@ -112,6 +114,16 @@ def test_a_new_class_does_not_hide_a_loss_on_the_others(world: World, engine: Re
     pipeline.refresh_from_db()
     assert "is worse than the serving" in pipeline.verdict
     assert world.live == world.serving
+
+
+def test_of_a_year_of_nightly_evaluations_a_verdict_reads_but_three_reports(world: World) -> None:
+    for _ in range(365):
+        evaluated(world.serving.router, world.serving, WITHOUT, of=1)
+    challenger = evaluated(world.version, world.stack, GOOD, of=1)
+    with CaptureQueriesContext(connection) as queries:
+        judge(world.version, world.serving, Evaluation.objects.get(pk=challenger.pk))
+    read = [query["sql"] for query in queries if '"report"' in query["sql"]]
+    assert len(read) <= 3  # the challenger's; the champion's, for all classes and for those that both know
 
 
 def test_never_makes_a_challenger(world: World, engine: RecordingEngine) -> None:

@@ -63,7 +63,7 @@ def _is_finite(weights: Path) -> bool:
 def _best_of(checkpoint: Path) -> str | None:
     """Name of the best checkpoint when this one was written."""
     try:
-        best = json.loads((checkpoint / _STATE).read_bytes())["best_model_checkpoint"]
+        best = json.loads((checkpoint / _STATE).read_bytes()).get("best_model_checkpoint")
     except FileNotFoundError:
         return None
     return Path(best).name if best else None
