@@ -124,13 +124,16 @@ class Inference:
             file = self._root / stack_file(digest)
         except InputError:
             return
-        if not file.is_file():
-            async with self._deploying:
+        async with self._deploying:
+            if not file.is_file():
                 await self._volume.reload.aio()
-        if file.is_file():
-            stack = wire.load_stack(file.read_bytes())
-            if stack.digest == digest:
+            data = file.read_bytes() if file.is_file() else None
+        try:
+            stack = wire.load_stack(data) if data else None
+            if stack is not None and stack.digest == digest:
                 await self._deploy(stack)
+        except InputError as error:  # no fault of whoever asks
+            raise EngineError(f"The stack that serves cannot be loaded: {error}") from error
 
     async def _deploy(self, stack: StackSpec) -> None:
         """One at a time: a volume is not reloaded while adapters are read from it."""

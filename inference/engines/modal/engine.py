@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, contextmanager
@@ -25,6 +26,9 @@ from inference.engines.types import Decision, Request, StackedResult, StackSpec,
 CLASS = "StackedInference"
 DEPLOY = "run `modal deploy -m workers.modal_app`"
 DEPLOY_S = 540.0
+STATUS_S = 20.0
+CLOSE_S = 5.0
+LOOK_UP_S = 60.0
 
 T = TypeVar("T")
 
@@ -52,7 +56,7 @@ class ModalEngine:
         self._environment = environment
         self._version = version
         self._deadline_s = deadline_s
-        self._function = ""
+        self._function, self._looked_up = "", 0.0
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="modal-calls", daemon=True)
@@ -148,7 +152,9 @@ class ModalEngine:
     async def _status(self) -> dict[str, object]:
         with self._speaking():
             waiting, containers = await calls.load.aio(await _client(), await self._found())
-        held = await self._ask("status", b"", lambda data: dict(json.loads(data))) if containers else {}
+        held: dict[str, object] = {}
+        if containers:
+            held = await self._ask("status", b"", lambda data: dict(json.loads(data)), STATUS_S)
         return {**held, "app": self._app, "containers": containers, "backlog": waiting}
 
     @asynccontextmanager
@@ -179,13 +185,13 @@ class ModalEngine:
             return str(await calls.begin.aio(await _client(), await self._found(), method, arguments))
 
     async def _found(self) -> str:
-        """The id of the class's function."""
-        if not self._function:
+        """The id of the class's function, looked up once in a while: the app may have been deployed anew."""
+        if not self._function or time.monotonic() > self._looked_up + LOOK_UP_S:
             found = modal.Cls.from_name(self._app, CLASS, environment_name=self._environment, version=self._version)
             await found.hydrate.aio()
             method = found().infer
             await method.hydrate.aio()
-            self._function = str(method.object_id)
+            self._function, self._looked_up = str(method.object_id), time.monotonic()
         return self._function
 
     async def _end(self, beginning: asyncio.Task[str]) -> None:
@@ -205,7 +211,8 @@ class ModalEngine:
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=CLOSE_S)
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.ensure_future(work)

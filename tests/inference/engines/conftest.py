@@ -141,7 +141,7 @@ def on_modal(world: World, modal_plane: Plane) -> Iterator[ModalEngine]:
     names = {"APP": "engine", "CHECKPOINTS": "engine-adapters", "BASE": "engine-bases", "DATA": "engine-data"}
     shutil.copytree(world.base.path, modal_plane.volume(names["BASE"]) / "small")
     deploy(**{f"SWITCHYARD_MODAL_{name}": value for name, value in names.items()}, SWITCHYARD_BASE="base:small")
-    built = ModalEngine(names["APP"], world.store, names["CHECKPOINTS"])
+    built = ModalEngine(names["APP"], world.store, names["CHECKPOINTS"], deadline_s=600.0)
     yield built
     built.close()
 
