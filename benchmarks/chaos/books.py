@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -36,16 +37,21 @@ class Books:
                 self.ended[pk] = tuple(state)
         return open_runs
 
-    def excess_launches(self, jobs: Path) -> int:
-        """Jobs that did work though nothing called for them: a run may have one, and one for each that was killed."""
+    def excess_launches(self, jobs: Path) -> list[str]:
+        """Jobs that did work though nothing called for them: a run may have one, and one for each that was killed.
+
+        Each as its run, with how the run's attempts ended.
+        """
         from workers.models import Attempt, Run
 
         keys = set(Attempt.objects.values_list("launch_key", flat=True))
-        claimed = {claim.parent.name for claim in jobs.glob("*/claim") if claim.stat().st_size}
-        excess = len(claimed - keys)
+        worked = {claim.parent.name for claim in jobs.glob("*/claim") if _has_worked(claim.parent)}
+        excess = [f"{key}: nobody's" for key in worked - keys]
         for run in Run.objects.prefetch_related("attempts"):
-            worked = sum(attempt.launch_key in claimed for attempt in run.attempts.all())
-            excess += max(0, worked - 1 - self.job_kills[run.pk])
+            attempts = run.attempts.all()
+            too_many = sum(attempt.launch_key in worked for attempt in attempts) - 1 - self.job_kills[run.pk]
+            ends = "; ".join(f"{attempt.outcome} {attempt.error}" for attempt in attempts)
+            excess += [f"{run.name}: {ends}"] * max(0, too_many)
         return excess
 
     def lost_writes(self, committed: list[str]) -> int:
@@ -62,3 +68,13 @@ class Books:
 
         errors = Run.objects.filter(status="failed").values_list("error", flat=True)
         return [error for error in errors if not error.startswith(WORDS)]
+
+
+def _has_worked(job: Path) -> bool:
+    """Whether it took its launch and began; one that was given up before it began leaves at once."""
+    try:
+        result = json.loads((job / "result.json").read_bytes())
+    except FileNotFoundError:
+        result = {}
+    left = result.get("state") == "cancelled" and not (job / "out").exists()
+    return (job / "claim").stat().st_size > 0 and not left

@@ -91,8 +91,8 @@ class Campaign:
 
     def fill_disk(self) -> None:
         """Fill the disk for a while."""
-        self._full_until = time.monotonic() + FULL_SECONDS
         self.disk.fill()
+        self._full_until = time.monotonic() + FULL_SECONDS
 
     def settle(self, seconds: float = SETTLE_SECONDS) -> int:
         """Leave everything alone until all runs are over; how many are not in the end."""
@@ -144,10 +144,12 @@ class Campaign:
     def _result(self, stuck: int, seconds: int) -> dict[str, Any]:
         from workers.models import Run
 
+        excess = self.books.excess_launches(self.data / "jobs")
         return {
             "kills": self.kills,
             "runs": Run.objects.count(),
-            "excess_launches": self.books.excess_launches(self.data / "jobs"),
+            "excess_launches": len(excess),
+            "excess": excess,
             "stuck": stuck,
             "changed_terminal": self.books.changed_terminal,
             "lost_writes": self.books.lost_writes(self.hammer.committed),
