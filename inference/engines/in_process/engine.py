@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from adapters.base_shape import BaseShape
 from adapters.card import AdapterCard
 from datasets_app.errors import InputError
+from inference.engines.base import EngineError
 from inference.engines.chat import Chat, Completion, Token, Turns, model_name
 from inference.engines.checks import check_kind, check_labels, check_stack
 from inference.engines.in_process.canaries import Proof
@@ -278,6 +279,7 @@ class InProcessEngine:
             job = Job.of(request, deployment, deadline, **options)
             job.pixels = prompts.pixels(job.image, first.card.min_pixels, first.card.max_pixels)
             job.prompt = prompts.turns_ids(turns, job.pixels.grid)
+            self._runner.check_length(job.prompt, job.max_tokens)
             job.mark("preprocess")
         except BaseException:
             self._pool.unpin(deployment.digests)
@@ -301,3 +303,5 @@ class InProcessEngine:
             return self._scheduler.call(lambda: self._pool.place(adapter, prove)).result()
         except InputError as error:
             raise InputError(f"Adapter {ref.name[:80]!r}: {error}") from error
+        except EngineError as error:
+            raise EngineError(f"Adapter {ref.name[:80]!r}: {error}") from error

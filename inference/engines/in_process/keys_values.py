@@ -79,14 +79,17 @@ class KeysValues:
         have_rows, have_tokens = self._room
         if rows <= have_rows and tokens <= have_tokens:
             return
+        if tokens > have_tokens:
+            have_rows = 1  # Room for rows that have left would be made longer with the others.
         while have_rows < rows:
-            have_rows = max(1, 2 * have_rows)
+            have_rows *= 2
         while have_tokens < tokens:
             have_tokens = max(FIRST_TOKENS, 2 * have_tokens)
         for parts in (self._keys, self._values):
             for i, old in enumerate(parts):
                 if old.shape[0] < have_rows or old.shape[2] < have_tokens:  # else done before memory ran out
-                    new = old.new_zeros(have_rows, old.shape[1], have_tokens, old.shape[3])
-                    new[: old.shape[0], :, : old.shape[2]] = old
+                    new = old.new_zeros(have_rows, old.shape[1], max(have_tokens, old.shape[2]), old.shape[3])
+                    kept = min(have_rows, old.shape[0])
+                    new[:kept, :, : old.shape[2]] = old[:kept]
                     parts[i] = new
         self._room = have_rows, have_tokens

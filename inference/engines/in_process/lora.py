@@ -45,8 +45,12 @@ class Rows:
             self._wide[module] = a.flatten(0, 1), b.permute(1, 0, 2).flatten(1)
         return self._wide[module]
 
-    def foreign(self, rank: int) -> torch.Tensor:
-        """(rows, 1, adapters * rank): True at the columns of `wide` that belong to another row's adapter."""
+    def foreign(self, wide_a: torch.Tensor) -> torch.Tensor:
+        """(rows, 1, adapters * rank): True at the columns of a `wide` A that belong to another row's adapter.
+
+        Its rank is that of when it was gathered: the slots may have grown since.
+        """
+        rank = wide_a.shape[0] // len(self._distinct)
         if rank not in self._masks:
             self._masks[rank] = self._foreign.repeat_interleave(rank, dim=1)[:, None]
         return self._masks[rank]
@@ -83,13 +87,14 @@ class SlotLinear(nn.Module):
         if x.shape[1] == 1:
             a, b = rows.wide(self)
             # Filled, not multiplied by zero: another row's infinity must not become this row's NaN.
-            low = functional.linear(x, a).masked_fill_(rows.foreign(self.a.shape[1]), 0)
+            low = functional.linear(x, a).masked_fill_(rows.foreign(a), 0)
             return out.flatten(0, 1).addmm_(low.flatten(0, 1), b.t()).view_as(out)
         low = torch.bmm(x, self.a[rows.slots].transpose(1, 2))
         return out.baddbmm_(low, self.b[rows.slots].transpose(1, 2))
 
     def resize(self, slots: int, rank: int) -> None:
-        """Room for so many slots of that rank; what lies in them stays."""
+        """Room for at least so many slots of that rank; what lies in them stays."""
+        slots, rank = max(slots, self.a.shape[0]), max(rank, self.a.shape[1])
         if self.a.shape[:2] == (slots, rank):
             return
         a = self.a.new_zeros(slots, rank, self.a.shape[2])
@@ -143,9 +148,10 @@ class LoraSlots:
         self._slots, self._rank = slots, rank
 
     def clear(self, slot: int) -> None:
-        """Empty a slot that was written."""
+        """Empty a slot, also one that was written only in part before memory ran out."""
         for module in self._modules.values():
-            module.write(slot, None)
+            if slot < module.a.shape[0]:
+                module.write(slot, None)
 
     def rows(self, slots: Sequence[int]) -> Rows:
         """The rows of a batch, row `i` with the adapter in slot `slots[i]`."""

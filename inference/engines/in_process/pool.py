@@ -91,7 +91,7 @@ class AdapterPool:
     def place(self, adapter: ReadAdapter, prove: Callable[[int], None]) -> AdapterCard:
         """Put the version into a slot unless it is there, let `prove` look at that slot, and pin the version.
 
-        What `prove` raises leaves the slot empty; nobody can have found the version there.
+        Whatever fails leaves the slot empty; nobody can have found the version there.
         """
         if card := self.pin(adapter.digest):
             return card
@@ -101,8 +101,8 @@ class AdapterPool:
                 del self._residents[digest]
             taken = {NO_ADAPTER, *(resident.slot for resident in self._residents.values())}
         slot = min(set(range(len(taken) + 1)) - taken)
-        self._slots.write(slot, adapter.weights)
         try:
+            self._slots.write(slot, adapter.weights)
             prove(slot)
         except BaseException:
             self._slots.clear(slot)

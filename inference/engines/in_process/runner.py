@@ -40,6 +40,11 @@ class Runner:
         self.ends = frozenset({self.end, *(end for end in ends if end is not None)})
 
     @property
+    def context(self) -> int:
+        """How many tokens the base attends to, prompt and answer together."""
+        return int(self.model.config.get_text_config().max_position_embeddings)
+
+    @property
     def dtype(self) -> str:
         """In which precision the model computes: "float32", "bfloat16" or "float16"."""
         return str(self.model.dtype).removeprefix("torch.")
@@ -57,10 +62,17 @@ class Runner:
                 f"invoked by those that begin the answer: {list(self.prompts.opening)}."
             )
         self.prompts.check_budget(card)
-        context = self.model.config.get_text_config().max_position_embeddings
-        if self.prompts.tokens_of(card.max_pixels) >= context:
+        if self.prompts.tokens_of(card.max_pixels) >= self.context:
             raise InputError(
-                f"max_pixels is {card.max_pixels}: more than the base's context of {context} tokens holds."
+                f"max_pixels is {card.max_pixels}: more than the base's context of {self.context} tokens holds."
+            )
+
+    def check_length(self, prompt: Sequence[int], answer: int) -> None:
+        """InputError unless the base can attend to the prompt and that many tokens more."""
+        if len(prompt) + answer > self.context:
+            raise InputError(
+                f"The prompt has {len(prompt)} tokens and its answer may have {answer}: "
+                f"more than the base's context of {self.context} holds."
             )
 
     def trie(self, labels: Sequence[str]) -> NameTrie:

@@ -28,16 +28,19 @@ from inference.routing.tool_call import parse_tool_call
 
 logger = logging.getLogger(__name__)
 
+CALM = 256  # steps after which a batch that memory was too small for is tried again
+
 
 class Worker:
     """Runs jobs on one model, many at a time. One thread, that of the scheduler, calls it.
 
     `running` are the jobs that are being decoded, in the order of their rows; `returning` those that lost their row
-    when memory ran out. At most `batch` rows are decoded at once.
+    when memory ran out. At most `batch` rows are decoded at once, fewer than the limit for a while after that.
     """
 
     def __init__(self, runner: Runner, slots: LoraSlots, pool: AdapterPool, receipts: Receipts, batch: int) -> None:
-        self.batch = batch
+        self.batch = self._limit = batch
+        self._calm = 0  # steps since memory ran out
         self.running: list[Job] = []
         self.returning: list[Job] = []
         self._runner = runner
@@ -85,32 +88,38 @@ class Worker:
 
     # From the screenshot to the first token
 
-    def serve(self, jobs: Sequence[Job], halves: bool = True) -> None:
+    def serve(self, jobs: Sequence[Job]) -> None:
         """Look, route and run the prompts of all jobs together; those that go on are `running` then.
 
-        Where memory runs out the jobs are tried in two halves, once.
+        Where memory runs out each half of the jobs is tried by itself, down to the one that is too large.
         """
-        try:
-            self._look(jobs)
-            going = self._answering(self._routed(jobs))
-            self._begin(going)
-        except torch.OutOfMemoryError as error:
+        lack = self._serve(jobs)
+        if lack is not None:  # Only now: while the error was being handled it held what the failed pass had made.
             left = self._unfinished(jobs)
             for job in left:
                 job.prefix = None
             logger.warning("Memory ran out with %d requests at once", len(jobs))
-            if halves and len(left) > 1:
+            if len(left) > 1:
                 middle = len(left) // 2
-                self.serve(left[:middle], halves=False)
-                self.serve(left[middle:], halves=False)
+                self.serve(left[:middle])
+                self.serve(left[middle:])
             else:
-                self._fail_all(left, error)
-        except Exception as error:
-            logger.exception("The model step failed")
-            self._fail_all(self._unfinished(jobs), error)
+                self._fail_all(left, lack)
         for job in jobs:
             if job.future.cancelled() and job not in self.running:
                 self._close(job)
+
+    def _serve(self, jobs: Sequence[Job]) -> Exception | None:
+        """`serve` once; returns the error, bare of what it held, if memory ran out."""
+        try:
+            self._look(jobs)
+            self._begin(self._answering(self._routed(jobs)))
+        except Exception as error:
+            if _is_out_of_memory(error):
+                return error.with_traceback(None)
+            logger.exception("The model step failed")
+            self._fail_all(self._unfinished(jobs), error)
+        return None
 
     def _unfinished(self, jobs: Sequence[Job]) -> list[Job]:
         return [job for job in jobs if not job.future.done() and job not in self.running]
@@ -118,7 +127,7 @@ class Worker:
     def _fail_all(self, jobs: Sequence[Job], error: Exception) -> None:
         for job in jobs:
             failure = EngineError(f"The model step failed: {type(error).__name__}.")
-            failure.__cause__ = error
+            failure.__cause__ = error.with_traceback(None)  # which would hold the failed pass in memory
             self.fail(job, failure)
 
     def _look(self, jobs: Sequence[Job]) -> None:
@@ -178,6 +187,7 @@ class Worker:
                     grid = job.pixels.grid if job.pixels else job.view.grid if job.view else None
                     assert grid is not None  # noqa: S101 - it was looked at, or is about to be
                     job.prompt = self._runner.prompts.ids(expert.card, job.words, grid)
+                    self._runner.check_length(job.prompt, job.max_tokens)
             except (InputError, EngineError) as error:
                 self.fail(job, error)
             else:
@@ -240,12 +250,13 @@ class Worker:
                 fed = [job.tokens[job.fed] for job in jobs]
                 logits = step(self._runner.model, fed, [job.start + job.fed for job in jobs], self._kept)
                 tokens = choose(logits)
-        except torch.OutOfMemoryError as error:
-            self._yield_half(error)
-            return
         except Exception as error:
-            self.abandon(error)
+            if _is_out_of_memory(error):
+                self._yield_half(error)
+            else:
+                self.abandon(error)
             return
+        self._grow()
         for row in reversed(range(len(jobs))):
             jobs[row].fed += 1
             if not self._goes_on(jobs[row], tokens[row]):
@@ -297,11 +308,17 @@ class Worker:
         if not older:
             self.abandon(error)
             return
-        self.batch = len(older)
+        self.batch, self._calm = len(older), 0
         for row in reversed(range(len(older), len(self.running))):
             self.running[row].mark("decode")
             self._leave(row)
         self.returning += younger
+
+    def _grow(self) -> None:
+        """After enough steps without want, let twice as many requests be answered at once, up to the limit."""
+        self._calm += 1
+        if self._calm >= CALM and self.batch < self._limit:
+            self.batch, self._calm = min(self._limit, 2 * self.batch), 0
 
     def _leave(self, row: int) -> None:
         self._kept.leave(row)
@@ -319,3 +336,8 @@ class Worker:
 def _expert(job: Job) -> Role:
     assert job.expert is not None  # noqa: S101 - who gets here has one
     return job.expert
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """On a CPU the allocator raises an error of no type of its own."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)

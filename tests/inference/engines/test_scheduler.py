@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from adapters.card import AdapterCard
 from datasets_app.errors import InputError
@@ -22,18 +21,9 @@ from inference.engines.in_process import InProcessEngine, Limits, worker
 from inference.engines.in_process.jobs import Deployment, Job
 from inference.engines.in_process.waiting import Waiting
 from inference.engines.types import AdapterRef, Request, StackSpec
+from tests.inference.engines.running import expected, running
 from tests.inference.engines.small import make_adapter, make_model
 from tests.inference.engines.truth import Truth
-
-
-@contextmanager
-def running(world: Any, **limits: Any) -> Iterator[InProcessEngine]:
-    made = InProcessEngine.load(world.base, world.store.path, Limits(**limits))
-    try:
-        made.deploy(world.stack)
-        yield made
-    finally:
-        made.close()
 
 
 @contextmanager
@@ -60,11 +50,6 @@ def long(world: Any, engine: InProcessEngine, tokens: int = 250) -> Request:
         if engine.infer(replace(request, max_tokens=tokens)).finish_reason == "length":
             return replace(request, max_tokens=tokens)
     raise AssertionError("every answer ends early")
-
-
-def expected(world: Any, truth: Truth, request: Request) -> tuple[str, str]:
-    label = truth.route(world.folders["router"], request)
-    return label, "" if label == "none" else truth.answer(world.folders[label], request)
 
 
 def test_company_changes_nobody_s_tokens(world: Any, truth: Truth) -> None:
@@ -175,32 +160,6 @@ def test_who_leaves_frees_a_place(world: Any) -> None:
             under_way.result()
         eventually(lambda: engine.status()["waiting"] == engine.status()["running"] == 0)
         assert {resident.pins for resident in engine._pool._residents.values()} == {1}
-
-
-def test_too_little_memory_halves_the_batch_and_goes_on(world: Any, truth: Truth) -> None:
-    requests = [replace(request, max_tokens=12) for request in world.requests(8)]
-    right = [expected(world, truth, request) for request in requests]
-    prefill, step = worker.prefill, worker.step
-
-    def scarce_prefill(model: Any, batch: Any) -> Any:
-        if len(batch.ids) > 4:
-            raise torch.OutOfMemoryError
-        return prefill(model, batch)
-
-    def scarce_step(model: Any, tokens: Any, positions: Any, kept: Any) -> Any:
-        if len(tokens) > 3:
-            raise torch.OutOfMemoryError
-        return step(model, tokens, positions, kept)
-
-    with running(world, batch=8) as engine, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(worker, "prefill", scarce_prefill)
-        patch.setattr(worker, "step", scarce_step)
-        results = engine.infer_many(requests)
-        assert engine.status()["batch"] in (2, 3)
-        patch.setattr(worker, "prefill", lambda *_: scarce_step(None, [0] * 9, None, None))
-        with pytest.raises(EngineError, match="model step failed: OutOfMemoryError"):
-            engine.infer(requests[0])
-    assert [(result.decision.label, result.text) for result in results] == right
 
 
 def test_a_failed_step_is_told_and_the_next_request_succeeds(world: Any) -> None:

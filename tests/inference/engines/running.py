@@ -1,0 +1,28 @@
+"""An engine of its own, and what it must answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from inference.engines.in_process import InProcessEngine, Limits
+from inference.engines.types import Request
+from tests.inference.engines.truth import Truth
+
+
+@contextmanager
+def running(world: Any, **limits: Any) -> Iterator[InProcessEngine]:
+    """An engine with the world's stack."""
+    made = InProcessEngine.load(world.base, world.store.path, Limits(**limits))
+    try:
+        made.deploy(world.stack)
+        yield made
+    finally:
+        made.close()
+
+
+def expected(world: Any, truth: Truth, request: Request) -> tuple[str, str]:
+    """The label and the text that a fresh base with the one adapter gives."""
+    label = truth.route(world.folders["router"], request)
+    return label, "" if label == "none" else truth.answer(world.folders[label], request)

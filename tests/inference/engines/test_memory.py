@@ -1,0 +1,180 @@
+"""When memory runs out: what fits goes on, what has grown shrinks again, and nothing is left half-done."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import DynamicCache
+
+from adapters.card import AdapterCard
+from datasets_app.errors import InputError
+from inference.engines.base import EngineError
+from inference.engines.in_process import worker
+from inference.engines.in_process.keys_values import KeysValues
+from inference.engines.in_process.lora import SlotLinear
+from inference.engines.types import AdapterRef, StackSpec
+from tests.inference.engines.running import expected, running
+from tests.inference.engines.small import make_adapter, make_model
+from tests.inference.engines.truth import Truth
+
+
+def test_too_little_memory_halves_the_batch_and_goes_on(world: Any, truth: Truth) -> None:
+    requests = [replace(request, max_tokens=12) for request in world.requests(8)]
+    right = [expected(world, truth, request) for request in requests]
+    prefill, step = worker.prefill, worker.step
+
+    def scarce_prefill(model: Any, batch: Any) -> Any:
+        if len(batch.ids) > 4:
+            raise torch.OutOfMemoryError
+        return prefill(model, batch)
+
+    def scarce_step(model: Any, tokens: Any, positions: Any, kept: Any) -> Any:
+        if len(tokens) > 3:
+            raise torch.OutOfMemoryError
+        return step(model, tokens, positions, kept)
+
+    with running(world, batch=8) as engine, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(worker, "prefill", scarce_prefill)
+        patch.setattr(worker, "step", scarce_step)
+        results = engine.infer_many(requests)
+        assert engine.status()["batch"] in (2, 3)
+        patch.setattr(worker, "prefill", lambda *_: scarce_step(None, [0] * 9, None, None))
+        with pytest.raises(EngineError, match="model step failed: OutOfMemoryError"):
+            engine.infer(requests[0])
+    assert [(result.decision.label, result.text) for result in results] == right
+
+
+def test_one_request_that_is_too_large_fails_alone(world: Any) -> None:
+    requests = world.requests(8)
+    requests[3] = replace(requests[3], prompt="much longer than all others " * 20)
+    prefill = worker.prefill
+
+    def scarce(model: Any, batch: Any) -> Any:
+        if batch.ids.shape[1] > 300:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.")
+        return prefill(model, batch)
+
+    with running(world, batch=8) as engine, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(worker, "prefill", scarce)
+        futures = [engine.submit_infer(request) for request in requests]
+        failed = [number for number, future in enumerate(futures) if future.exception()]
+    assert failed in ([3], [])  # none if its router meant no expert
+
+
+def test_what_the_failed_pass_held_is_free_when_the_halves_are_tried(world: Any) -> None:
+    prefill, made, alive = worker.prefill, [], []
+
+    def scarce(model: Any, batch: Any) -> Any:
+        alive.extend(reference() is not None for reference in made)
+        if len(batch.ids) > 2:
+            made.append(weakref.ref(batch.ids))
+            raise torch.OutOfMemoryError
+        return prefill(model, batch)
+
+    with running(world, batch=8) as engine, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(worker, "prefill", scarce)
+        engine.infer_many(world.requests(8))
+    assert made
+    assert not any(alive)
+
+
+def test_a_batch_that_was_halved_grows_again(world: Any) -> None:
+    step, calls = worker.step, []
+
+    def scarce(*arguments: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 3:
+            raise torch.OutOfMemoryError
+        return step(*arguments)
+
+    with running(world, batch=8) as engine, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(worker, "step", scarce)
+        patch.setattr(worker, "CALM", 5)
+        engine.infer_many([replace(request, max_tokens=40) for request in world.requests(8)])
+        assert engine.status()["batch"] == 8
+
+
+def test_room_for_rows_that_have_left_is_not_made_longer() -> None:
+    kept, layers = KeysValues(), [(torch.ones(8, 2, 200, 4), torch.ones(8, 2, 200, 4))]
+    for row in range(8):
+        kept.join(DynamicCache(layers), row, 200)
+    assert kept.nbytes == 2 * 4 * 8 * 2 * 256 * 4
+    for row in reversed(range(2, 8)):
+        kept.leave(row)
+    for _ in range(60):
+        kept.begin(torch.device("cpu"), torch.float32)
+        keys, _ = kept.update(torch.full((2, 2, 1, 4), 7.0), torch.zeros(2, 2, 1, 4), 0)
+        kept.finish()
+    assert kept.nbytes == 2 * 4 * 2 * 2 * 512 * 4
+    assert keys[:, :, :200].eq(1).all()
+    assert keys[:, :, 200:].eq(7).all()
+    kept.join(DynamicCache(layers), 5, 200)
+    assert kept.lengths == [260, 260, 200]
+
+
+def larger(world: Any, folder: Path, rank: int) -> StackSpec:
+    """The stack with one expert of that rank."""
+    card, name = AdapterCard.read(world.folders["bo"]), world.stack.experts[0].name
+    stored = world.store.add(make_adapter(lambda: make_model(world.processor), folder, card, r=rank))
+    return replace(world.stack, experts=(AdapterRef(name, stored.digest), *world.stack.experts[1:]))
+
+
+def test_a_larger_adapter_is_deployed_while_others_answer(world: Any, truth: Truth, tmp_path: Path) -> None:
+    requests = [replace(request, max_tokens=60) for request in world.requests(8)]
+    right = [expected(world, truth, request) for request in requests]
+    stack = larger(world, tmp_path / "larger", 48)
+    begun, deployed, step, answering = threading.Event(), threading.Event(), worker.step, []
+
+    def slow(*arguments: Any) -> Any:
+        answering.append((len(arguments[1]), deployed.is_set()))
+        if len(arguments[1]) > 3:
+            begun.set()
+        if begun.is_set():
+            deployed.wait(0.1)
+        return step(*arguments)
+
+    with running(world, batch=8) as engine, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(worker, "step", slow)
+        futures = [engine.submit_infer(request) for request in requests]
+        assert begun.wait(20)
+        engine.deploy(stack)
+        deployed.set()
+        results = [future.result() for future in futures]
+    assert any(rows > 1 and after for rows, after in answering)
+    assert [(result.decision.label, result.text) for result in results] == right
+
+
+def test_a_deploy_that_runs_out_of_memory_leaves_room_for_smaller_ones(world: Any, tmp_path: Path) -> None:
+    large, small = larger(world, tmp_path / "large", 48), larger(world, tmp_path / "small", 3)
+    resize, calls = SlotLinear.resize, []
+
+    def scarce(self: SlotLinear, slots: int, rank: int) -> None:
+        calls.append(1)
+        if len(calls) == 5:
+            raise torch.OutOfMemoryError
+        resize(self, slots, rank)
+
+    with running(world) as engine:
+        before = engine.infer(world.requests(1)[0])
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(SlotLinear, "resize", scarce)
+            with pytest.raises(EngineError, match=f"Adapter '{large.experts[0].name}': .*OutOfMemoryError"):
+                engine.deploy(large)
+        engine.deploy(small)
+        assert engine.infer(world.requests(1)[0]).text == before.text
+        engine.deploy(large)
+
+
+def test_what_the_base_cannot_attend_to_is_refused(world: Any) -> None:
+    request = world.requests(1)[0]
+    with running(world) as engine:
+        with pytest.raises(InputError, match=r"The prompt has \d+ tokens and its answer may have \d+: more than"):
+            engine.infer(replace(request, prompt="x" * 4500))
+        with pytest.raises(InputError, match="its answer may have 4096"):
+            engine.infer(replace(request, max_tokens=4096))
