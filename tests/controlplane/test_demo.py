@@ -37,8 +37,8 @@ def test_a_stopped_demo_leaves_no_process_behind(tmp_path: Path, stop: signal.Si
     assert any("Sample screens" in line for line in demo.stdout)
     assert len(processes_on(tmp_path)) > 5
     demo.send_signal(stop)
-    demo.stdout.close()
-    assert demo.wait(60) == 130
+    demo.communicate(timeout=60)
+    assert demo.returncode == 130
     deadline = time.monotonic() + 20
     while processes_on(tmp_path) and time.monotonic() < deadline:
         time.sleep(0.2)

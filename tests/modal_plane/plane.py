@@ -11,6 +11,7 @@ import shutil
 import signal
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -92,6 +93,17 @@ class Plane:
     def crash(self, identity: str) -> None:
         """Kill the call's container, and the call with it."""
         self._do(lambda: self.call(identity).container.kill())  # type: ignore[union-attr]
+
+    def scale_to_zero(self) -> None:
+        """End every container, as Modal ends idle ones."""
+
+        def kill() -> None:
+            for container in self.machines.containers:
+                container.kill()
+
+        self._do(kill)
+        while self.machines.containers:
+            time.sleep(0.01)
 
     def stop_container(self, identity: str) -> None:
         """Let the call's container hang."""

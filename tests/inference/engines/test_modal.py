@@ -41,6 +41,7 @@ def answered(plane: Plane, ask: Callable[[], Any], result: Result, data_format: 
 def test_a_new_container_finds_the_stack_by_itself(world: Any, plane: Plane, on_modal: ModalEngine) -> None:
     upload_adapters(world.stack, world.store, on_modal._volume)
     record_stack(world.stack, on_modal._volume)
+    plane.scale_to_zero()
     assert on_modal.status()["containers"] == 0  # nobody starts one to ask it how it is
     plane.faults.unpipelined = True
     assert on_modal.infer(world.requests(1)[0]).decision.stack == world.stack.digest

@@ -134,13 +134,10 @@ class TestLocal:
         monkeypatch.undo()
         assert wait_for(local, handle, *ENDS).state == JobState.SUCCEEDED
 
-    def test_a_job_deaf_to_sigterm_is_killed_in_the_end(
-        self, local: LocalCompute, job: JobSpec, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr("workers.compute.local.KILL_SECONDS", 0.2)
+    def test_a_job_deaf_to_sigterm_is_killed_in_the_end(self, local: LocalCompute, job: JobSpec) -> None:
         self.stopped(local, job)
         local.cancel(job.launch_key)
-        time.sleep(0.3)
+        os.utime(local.root / job.launch_key / "cancel", (0, 0))
         assert local.poll(job.launch_key).state == JobState.RUNNING
         local.cancel(job.launch_key)
         assert wait_for(local, job.launch_key, *ENDS).state == JobState.LOST
