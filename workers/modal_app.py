@@ -10,12 +10,12 @@ import json
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
 import modal
 
-from workers.remote.code import PACKAGES, code_digest
+from workers.remote.code import CONSTRAINTS, PACKAGES, code_digest
 from workers.remote.direct import Direct, pairs
 from workers.remote.machines import GPUS, TIME_LIMITS
 from workers.remote.names import MOUNTS, Names
@@ -24,7 +24,6 @@ from workers.remote.serving import Serving
 MINUTES = 60
 PYTHON = "3.11"
 UV = "0.13.9"
-CONSTRAINTS = Path(__file__).resolve().parents[1] / "constraints.txt"
 
 names = Names.from_env()
 serving = Serving.from_env()

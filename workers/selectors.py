@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+from django.db.models import Prefetch, QuerySet
+
 from datasets_app.errors import InputError
 from datasets_app.models import RoutingDataset, SourceDataset
 from datasets_app.selectors import get_dataset
-from workers.models import Run
+from workers.models import Pipeline, Run
+
+HEAVY = ("summary", "spec")
+"""What of a run may be some MB, and is shown on its own page alone."""
+
+
+def listed(runs: QuerySet[Run]) -> QuerySet[Run]:
+    """The runs without what is heavy, with those whose results they took."""
+    return runs.select_related("reused_from").defer(*HEAVY, *(f"reused_from__{name}" for name in HEAVY))
+
+
+def with_runs(pipelines: QuerySet[Pipeline]) -> QuerySet[Pipeline]:
+    """The pipelines with their runs, which are read together, as `listed` gives them."""
+    return pipelines.prefetch_related(Prefetch("runs", listed(Run.objects.select_related("created_by"))))
 
 
 def get_run(name: str) -> Run:

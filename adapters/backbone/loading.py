@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoTokenizer, Qwen3VLForConditionalGenerat
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from adapters.backbone.processor import ScreenshotProcessor
-from adapters.backbone.spec import BaseError, BaseSpec, fingerprint
+from adapters.backbone.spec import BaseError, BaseSpec, fingerprint, pick_dtype
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -51,15 +51,15 @@ def load_processor(spec: BaseSpec) -> ScreenshotProcessor:
 
 def load_model(spec: BaseSpec) -> Qwen3VLForConditionalGeneration:
     """The base model in `spec.dtype` on `spec.device`, in evaluation mode, no parameter of it trainable."""
-    if spec.dtype not in DTYPES:
-        raise BaseError(f"dtype {spec.dtype!r} is not one of {', '.join(DTYPES)}.")
+    if spec.dtype not in {"auto", *DTYPES}:
+        raise BaseError(f"dtype {spec.dtype!r} is not one of auto, {', '.join(DTYPES)}.")
     device, where = resolve_device(spec.device), _where(spec)
     try:
         architectures = AutoConfig.from_pretrained(**where).architectures or []
         if "Qwen3VLForConditionalGeneration" not in architectures:
             raise BaseError(f"Base model {spec.path!r} is no Qwen3VLForConditionalGeneration but {architectures}.")
         model = Qwen3VLForConditionalGeneration.from_pretrained(
-            **where, dtype=DTYPES[spec.dtype], attn_implementation="sdpa"
+            **where, dtype=DTYPES[pick_dtype(spec.dtype, device.type, spec)], attn_implementation="sdpa"
         )
     except (OSError, ValueError) as error:
         if isinstance(error, BaseError):

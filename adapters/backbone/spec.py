@@ -14,6 +14,7 @@ from datasets_app.errors import InputError
 TINY_BASE = Path(__file__).parent / "tiny" / "weights"
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 CHUNK = 1 << 20
+SMALL_HIDDEN_SIZE = 512
 
 
 class BaseError(InputError):
@@ -24,7 +25,7 @@ class BaseError(InputError):
 class BaseSpec:
     """A base model: `path` is a local folder or a hub id (then `revision` pins its commit).
 
-    `dtype` is float32, bfloat16 or float16; `device` is auto, cpu, cuda or cuda:N.
+    `dtype` is auto, float32, bfloat16 or float16; `device` is auto, cpu, cuda or cuda:N.
     """
 
     path: str = str(TINY_BASE)
@@ -36,6 +37,23 @@ class BaseSpec:
     def is_local(self) -> bool:
         """Whether `path` is a folder on this machine."""
         return Path(self.path).expanduser().is_dir()
+
+
+def is_small(base: BaseSpec) -> bool:
+    """Whether the base is one for laptops, with a hidden size of at most 512."""
+    if not base.is_local:
+        return False
+    config = json.loads((Path(base.path).expanduser() / "config.json").read_bytes())
+    return int(config["text_config"]["hidden_size"]) <= SMALL_HIDDEN_SIZE
+
+
+def pick_dtype(wanted: str, device: str, base: BaseSpec) -> str:
+    """What "auto" is, in training and in serving: bfloat16 for a large base on a GPU, else float32, which is faster on
+    CPUs.
+    """
+    if wanted != "auto":
+        return wanted
+    return "bfloat16" if device == "cuda" and not is_small(base) else "float32"
 
 
 def fingerprint(spec: BaseSpec) -> str:

@@ -19,7 +19,7 @@ env = environ.Env(
     SWITCHYARD_BASE=(str, ""),
     SWITCHYARD_BASE_REVISION=(str, ""),
     SWITCHYARD_DEVICE=(str, "auto"),
-    SWITCHYARD_DTYPE=(str, "float32"),
+    SWITCHYARD_DTYPE=(str, "auto"),
     SWITCHYARD_LOCAL_SLOTS=(int, os.cpu_count() or 1),
     SWITCHYARD_COMPUTE=(str, "local"),
     # SWITCHYARD_MODAL_APP, …_DATA and the like name things on Modal: see workers/remote/names.py

@@ -30,7 +30,7 @@ from tests.modal_plane.plane import Plane
 from tests.workers.recipes.recording import RecordingJob
 from workers.models import Run
 from workers.remote.fetch import Spec, run
-from workers.remote.volumes import Folder
+from workers.remote.volumes import Folder, partials
 from workers.services import add_expert, launch, retrain_router
 from workers.states import Status
 
@@ -193,10 +193,24 @@ def test_what_is_here_already_is_not_moved_again(plane: Plane, tmp_path: Path) -
     folder, seen = Folder(Place(SOURCES, ".")), []
     (entry,) = folder.files()
     for _ in range(2):
-        folder.bring(entry, tmp_path / "big", seen.append)
+        folder.bring(entry, tmp_path / "files", seen.append)
     assert seen == [8 << 20, 16 << 20, 20 << 20, 20 << 20]
     assert plane.faults.calls["VolumeGetFile2"] == 1
-    assert (tmp_path / "big").read_bytes() == bytes(20 * 2**20)
+    assert (tmp_path / "files" / "big").read_bytes() == bytes(20 * 2**20)
+
+
+def test_no_files_share_a_partial_whatever_they_are_called(plane: Plane, tmp_path: Path) -> None:
+    """Names of 255 bytes, alike in their first 200 characters, or like a partial's own."""
+    names = ["a" * 254 + "1", "a" * 254 + "2", "ä" * 127, "x", ".x.partial"]
+    for name in names:
+        (plane.volume(SOURCES) / name).write_text(name)
+    folder, into = Folder(Place(SOURCES, ".")), tmp_path / "files"
+    seen: list[set[Path]] = []
+    for entry in folder.files():
+        folder.bring(entry, into, lambda _: seen.append(set(partials(into).iterdir())))
+    assert {path.name: path.read_text() for path in into.iterdir()} == {name: name for name in names}
+    assert [len(paths) for paths in seen] == [1] * len(names)
+    assert len(set.union(*seen)) == len(names)
 
 
 def test_a_version_is_uploaded_once_and_comes_back_as_it_was(

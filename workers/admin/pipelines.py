@@ -30,6 +30,7 @@ from workers.admin.permissions import LaunchPermissions
 from workers.admin.progress import bar
 from workers.admin.runs import STATUS_COLOURS
 from workers.models import Pipeline
+from workers.selectors import with_runs
 from workers.services import (
     add_expert,
     cancel_pipeline,
@@ -210,6 +211,10 @@ class PipelineAdmin(AccountBanner, LaunchPermissions, ServiceAdmin):
     def get_readonly_fields(self, request: HttpRequest, obj: Pipeline | None = None) -> list[str]:
         """Everything, once it is launched."""
         return self.record_fields if obj else []
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Pipeline]:
+        """With their steps."""
+        return with_runs(super().get_queryset(request))
 
     def get_form(self, request: HttpRequest, obj: Pipeline | None = None, **kwargs: Any) -> Any:
         """A name is made up where none is given."""

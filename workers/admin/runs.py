@@ -21,6 +21,7 @@ from workers.admin.expectation import RUNS, expectation
 from workers.admin.permissions import LaunchPermissions
 from workers.admin.progress import bar, percent, words
 from workers.models import Attempt, Run
+from workers.selectors import listed
 from workers.services import cancel, launch, log_tail, retry
 from workers.states import Status
 
@@ -153,7 +154,7 @@ class RunAdmin(AccountBanner, LaunchPermissions, ServiceAdmin):
         ids = request.GET.get("ids", "").split(",")
         if len(ids) > MAX_WATCHED or not all(pk.isascii() and pk.isdecimal() and len(pk) < 19 for pk in ids):
             return HttpResponseBadRequest("ids: up to 200 numbers, separated by commas.")
-        runs = Run.objects.select_related("reused_from").filter(pk__in=ids)
+        runs = listed(Run.objects.filter(pk__in=ids))
         return JsonResponse(
             {
                 run.pk: {"status": run.status, "over": run.is_over, "percent": percent(run), "words": words(run)}
@@ -180,7 +181,7 @@ class RunAdmin(AccountBanner, LaunchPermissions, ServiceAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Run]:
         """Without what is some MB of an evaluation."""
         runs: QuerySet[Run] = super().get_queryset(request)
-        return runs.defer("summary", "evaluation__report")
+        return listed(runs).defer("evaluation__report")
 
     @display(description="status", ordering="status", label=STATUS_COLOURS)
     def status_label(self, obj: Run) -> str:

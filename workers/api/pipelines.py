@@ -17,6 +17,7 @@ from datasets_app.api.strict import NameField, StrictCharField, StrictIntegerFie
 from workers import services
 from workers.api.runs import RunSerializer
 from workers.models import Pipeline
+from workers.selectors import with_runs
 from workers.states import Status
 
 
@@ -129,7 +130,7 @@ WISHES: dict[str, tuple[type[StrictSerializer], Callable[..., Pipeline]]] = {
 class PipelineList(generics.ListAPIView[Pipeline]):
     """Pipelines, newest first."""
 
-    queryset = Pipeline.objects.select_related("promoted")
+    queryset = with_runs(Pipeline.objects.select_related("promoted"))
     serializer_class = PipelineSerializer
 
     @extend_schema(

@@ -15,6 +15,7 @@ from rest_framework.views import APIView
 from datasets_app.api.strict import NameField, StrictIntegerField, StrictSerializer
 from workers import services
 from workers.models import Attempt, Run
+from workers.selectors import listed
 
 
 class AttemptSerializer(serializers.ModelSerializer[Attempt]):
@@ -111,7 +112,7 @@ class LogSerializer(serializers.Serializer[Any]):
 class RunList(generics.ListAPIView[Run]):
     """Runs, newest first."""
 
-    queryset = Run.objects.select_related("pipeline", "created_by", "reused_from").defer("summary")
+    queryset = listed(Run.objects.select_related("pipeline", "created_by"))
     serializer_class = RunSerializer
     filterset_fields = ["kind", "status", "name"]
 

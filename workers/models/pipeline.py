@@ -55,7 +55,7 @@ class Pipeline(models.Model):
     @property
     def steps(self) -> list[Run]:
         """The newest run of each step, in order."""
-        newest = {run.step: run for run in self.runs.order_by("step", "id")}
+        newest = {run.step: run for run in sorted(self.runs.all(), key=lambda run: (run.step, run.pk))}
         return list(newest.values())
 
     @property

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
-from adapters.backbone.spec import TINY_BASE, BaseSpec
+from adapters.backbone.spec import TINY_BASE, BaseSpec, pick_dtype
 from adapters.card import AdapterCard
 from adapters.store import Store
 from datasets_app.errors import InputError
 from datasets_app.names import check_name
-from workers.recipes.device import pick_device, pick_dtype
+from workers.recipes.device import pick_device
 from workers.recipes.evaluation.samples import Questions, read_questions
 from workers.recipes.job import Job, RecipeSpec
 

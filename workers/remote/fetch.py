@@ -34,7 +34,7 @@ from datasets_app.places import Place
 from workers.recipes.errors import RecipeError
 from workers.recipes.execute import REPORT_INTERVAL
 from workers.recipes.job import Job, RecipeSpec
-from workers.remote.volumes import Entry, Folder
+from workers.remote.volumes import Entry, Folder, partials
 
 STEPS = ("fetch", "check")
 MIB = 2**20
@@ -168,7 +168,7 @@ def _bring(folder: Folder, entries: list[Entry], job: Job) -> None:
         try:
             for start in range(0, len(entries), BATCH):
                 batch = entries[start : start + BATCH]
-                left = {pool.submit(folder.bring, entry, scratch / entry.name, moved.of(entry)) for entry in batch}
+                left = {pool.submit(folder.bring, entry, scratch, moved.of(entry)) for entry in batch}
                 while left:
                     done, left = wait(left, timeout=REPORT_INTERVAL)
                     for task in done:
@@ -183,4 +183,5 @@ def _bring(folder: Folder, entries: list[Entry], job: Job) -> None:
         target = job.out / entry.name
         target.parent.mkdir(parents=True, exist_ok=True)
         (scratch / entry.name).replace(target)
-    shutil.rmtree(scratch, ignore_errors=True)
+    for folder in (scratch, partials(scratch)):
+        shutil.rmtree(folder, ignore_errors=True)

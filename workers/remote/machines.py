@@ -6,7 +6,15 @@ import os
 
 HOUR = 3600
 
-GPUS = os.environ.get("SWITCHYARD_MODAL_GPUS", "H100,A100-80GB,L40S").split(",")
+
+def gpus(words: str) -> list[str]:
+    """The GPUs of a list with commas, as Modal calls them."""
+    return [word.strip().upper() for word in words.split(",") if word.strip()]
+
+
+GPUS = gpus(os.environ.get("SWITCHYARD_MODAL_GPUS", "H100,A100-80GB,L40S"))
+if not GPUS:
+    raise ValueError("SWITCHYARD_MODAL_GPUS names no GPU.")
 TRAIN_HOURS = float(os.environ.get("SWITCHYARD_MODAL_TRAIN_HOURS", "24"))
 
 MACHINES = {"generate_dataset": ["cpu"], "preprocess": ["cpu"], "train": GPUS, "evaluate": GPUS}

@@ -6,8 +6,7 @@ import os
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from adapters.backbone.spec import HUB_ID, BaseSpec, fingerprint
-from workers.recipes.device import pick_dtype
+from adapters.backbone.spec import HUB_ID, BaseSpec, fingerprint, pick_dtype
 
 VARIABLES = {"base": "SWITCHYARD_BASE", "revision": "SWITCHYARD_BASE_REVISION", "dtype": "SWITCHYARD_DTYPE"}
 

@@ -99,16 +99,18 @@ class Folder:
         with self._named(entry.name):
             return self._patiently(digest)
 
-    def bring(self, entry: Entry, target: Path, progress: Callable[[int], None]) -> None:
-        """Stream the file to `target`, which gets its time; one that is here with that size and time is not moved.
+    def bring(self, entry: Entry, folder: Path, progress: Callable[[int], None]) -> None:
+        """Stream the file into `folder`, with its time; one that is there with that size and time is not moved.
 
-        `progress` is told the bytes written so far.
+        `progress` is told the bytes written so far. What has not come whole lies in `partials(folder)`.
         """
+        target = folder / entry.name
         if target.is_file() and (target.stat().st_size, int(target.stat().st_mtime)) == (entry.size, entry.mtime):
             progress(entry.size)
             return
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(f".{target.name[:200]}.partial")
+        partial = partials(folder) / hashlib.sha256(entry.name.encode()).hexdigest()
+        for parent in (partial.parent, target.parent):
+            parent.mkdir(parents=True, exist_ok=True)
 
         def copy() -> None:
             written = 0
@@ -119,7 +121,7 @@ class Folder:
                         break
                     file.write(block)
                     progress(written)
-            if written != entry.size:
+            if {written, partial.stat().st_size} != {entry.size}:
                 raise InputError(f"{self.place}: {entry.name} was changed while it was read: try again.")
 
         with self._named(entry.name):
@@ -166,6 +168,11 @@ class Folder:
 
 
 _FINAL = (NotFoundError, FileNotFoundError, AuthError, PermissionDeniedError)
+
+
+def partials(folder: Path) -> Path:
+    """Where the files lie that are on their way into the folder: beside it, so that no file's name can be theirs."""
+    return folder.with_name(f"{folder.name}.partial")
 
 
 def _join(folder: str, name: str) -> str:

@@ -175,10 +175,12 @@ def _drawn(
 
 
 def _sources(drawn: dict[str, Any]) -> list[SourceDataset]:
+    """What the routing dataset is drawn from, each once."""
     others = drawn["sources"]
     own = Adapter.objects.select_related("source").filter(name__in=[n for n in drawn["adapters"] if n not in others])
     named = SourceDataset.objects.filter(name__in=[*others.values(), *drawn["negatives"]])
-    return [*(adapter.source for adapter in own if adapter.source is not None), *named]
+    rows = [*(adapter.source for adapter in own if adapter.source is not None), *named]
+    return list({row.pk: row for row in rows}.values())
 
 
 def _fetch_of(name: str, origin: str, format: str = "llava", expert: str | None = None) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from workers.models import Attempt, Run
 from workers.recipes.manifest import ManifestError
 from workers.services.ending import close, end, lose, quietly_cancel
 from workers.services.limits import Ending, ending, has_waited, limit
-from workers.services.money import charge
+from workers.services.money import charge, over_cap
 from workers.services.moves import LEASE, move, note, renew
 from workers.states import Status
 
@@ -27,7 +27,7 @@ MIB = 2**20
 def follow(run: Run) -> None:
     """Look after a run's job: take over its progress, end it when it is due, and move the run when it is over."""
     attempt = run.attempts.latest("number")
-    wanted = ending(run)
+    wanted = ending(run) or over_cap(run, attempt)
     try:
         job = _ask(run, attempt, wanted)
     except Exception:

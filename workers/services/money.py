@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -16,7 +17,7 @@ from django.utils import timezone
 from datasets_app.errors import InputError
 from workers.compute.types import JobStatus
 from workers.models import Attempt, Run
-from workers.services.limits import limit
+from workers.services.limits import Ending, limit
 from workers.states import ACTIVE, Status
 
 CENT = Decimal("0.01")
@@ -53,18 +54,20 @@ class Estimate:
 def price(kind: str, backend: str, machine: str = "") -> Decimal:
     """Dollars a second of the machine that a job found, or of the dearest that the kind may get; 0 without prices.
 
-    A price's name is in the machine's: "A100-80GB" in "NVIDIA A100-SXM4-80GB".
+    A price's name is in the machine's: "A100-80GB" in "NVIDIA A100-SXM4-80GB". Of several GPUs all are paid.
     """
     prices: dict[str, float] = settings.COMPUTE[backend].get("PRICES", {})
+    possible = [_parts(word) for word in _words(kind, backend)]
     named = (name for name in sorted(prices, key=len, reverse=True) if all(word in machine for word in name.split("-")))
-    possible = settings.COMPUTE[backend].get("MACHINES", {}).get(kind, ())
-    found = next(named, None)
-    return Decimal(str(prices[found] if found else max((prices.get(name, 0) for name in possible), default=0)))
+    if (found := next(named, None)) is None:
+        return max((_dollars(prices.get(name, 0)) * count for name, count in possible), default=Decimal(0))
+    counts = [count for name, count in possible if name == found] or [count for _, count in possible]
+    return _dollars(prices[found]) * max(counts, default=1)
 
 
 def cost(kind: str, backend: str, seconds: float, machine: str = "") -> Decimal:
     """Dollars for that many seconds."""
-    return (price(kind, backend, machine) * Decimal(str(round(seconds, 1)))).quantize(Decimal("0.0001"))
+    return (price(kind, backend, machine) * _dollars(round(seconds, 1))).quantize(Decimal("0.0001"))
 
 
 def charge(attempt: Attempt, job: JobStatus) -> None:
@@ -111,16 +114,36 @@ def together(estimates: Iterable[Estimate]) -> Estimate:
 
 
 def spent_today(backend: str) -> Decimal:
-    """The cost of today's attempts that have ended, with what each run that is not over will cost at most."""
-    today = Attempt.objects.filter(run__backend=backend, created_at__date=timezone.now().date())
-    ended = today.exclude(outcome="").aggregate(sum=Sum("cost"))["sum"] or Decimal(0)
-    under_way = Run.objects.filter(backend=backend, status__in=ACTIVE).values_list("kind", "time_limit")
-    return ended + sum((estimate(kind, backend, seconds).at_most for kind, seconds in under_way), Decimal(0))
+    """What the attempts that ended today have cost, with what each run that is not over will cost at most."""
+    today = Attempt.objects.filter(run__backend=backend, ended_at__date=timezone.now().date())
+    ended = today.exclude(run__status__in=ACTIVE).aggregate(sum=Sum("cost"))["sum"] or Decimal(0)
+    active = Run.objects.filter(backend=backend, status__in=ACTIVE).annotate(dollars=Sum("attempts__cost", default=0))
+    return ended + sum((_at_most(run, run.dollars) for run in active), Decimal(0))
+
+
+def over_cap(run: Run, attempt: Attempt) -> Ending | None:
+    """Why the run's job has to end if its attempts have cost more than a run may cost."""
+    cap = settings.COMPUTE[run.backend].get("MAX_PER_RUN")
+    spent = run.attempts.aggregate(sum=Sum("cost"))["sum"]
+    if not cap or spent <= cap:
+        return None
+    before, rate = spent - attempt.cost, price(run.kind, run.backend, attempt.machine)
+    seconds = max(0.0, float((_dollars(cap) - before) / rate)) if rate else 0.0
+    since = (attempt.began_at or attempt.created_at) + timedelta(seconds=seconds)
+    return Ending(Status.FAILED, f"It has cost ${_(spent)}; a run may cost ${_(cap)}.", since)
 
 
 def check_affordable(kind: str, backend: str, time_limit: float | None = None) -> Estimate:
-    """The estimate; InputError with the sums if it is over the cap of a run or of the day."""
+    """The estimate; InputError with the sums if it is over the cap of a run or of the day, or if a machine that it
+    may get has no price while there is a cap.
+    """
     config, expected = settings.COMPUTE[backend], estimate(kind, backend, time_limit)
+    if (config.get("MAX_PER_RUN") or config.get("MAX_PER_DAY")) and "PRICES" in config:
+        for word in _words(kind, backend):
+            if _parts(word)[0] not in config["PRICES"]:
+                raise InputError(
+                    f"{kind} on {backend!r} may get {word!r}, which has no price: a cap on the cost cannot be kept."
+                )
     words = f"{kind} on {backend!r} may cost up to ${_(expected.at_most)}"
     if not expected.runs:
         words += f" within its time limit of {_duration(expected.seconds)}, for want of earlier runs to go by"
@@ -135,6 +158,21 @@ def check_affordable(kind: str, backend: str, time_limit: float | None = None) -
     return expected
 
 
+def _at_most(run: Run, spent: Decimal) -> Decimal:
+    return max(spent, estimate(run.kind, run.backend, run.time_limit).at_most)
+
+
+def _words(kind: str, backend: str) -> list[str]:
+    """The machines that the kind may get, as the backend is asked for them."""
+    return list(settings.COMPUTE[backend].get("MACHINES", {}).get(kind, ()))
+
+
+def _parts(word: str) -> tuple[str, int]:
+    """A price's name and how many of it: ("H100", 2) of "H100!:2", where "!" refuses a better one."""
+    name, count = re.fullmatch(r"(.*?)!?(?::(\d+))?", word, re.DOTALL).groups()  # type: ignore[union-attr]
+    return name, int(count or 1)
+
+
 def _allowed(kind: str, backend: str, time_limit: float | None) -> float:
     """Seconds after which a job is ended, whatever it does."""
     config = settings.COMPUTE[backend]
@@ -147,6 +185,10 @@ def _duration(seconds: float) -> str:
         if seconds >= size:
             return f"{seconds / size:.3g} {unit}"
     return f"{seconds:.2g} s"
+
+
+def _dollars(amount: float) -> Decimal:
+    return Decimal(str(amount))
 
 
 def _(dollars: Decimal | float) -> Decimal:

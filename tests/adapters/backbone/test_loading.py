@@ -7,9 +7,10 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 from adapters.backbone.loading import load_model, load_processor, resolve_device
-from adapters.backbone.spec import TINY_BASE, BaseError, BaseSpec, fingerprint, pixel_budget
+from adapters.backbone.spec import TINY_BASE, BaseError, BaseSpec, fingerprint, pick_dtype, pixel_budget
 
 
 def test_a_folder_that_does_not_exist_is_refused() -> None:
@@ -51,6 +52,13 @@ def test_a_device_that_is_not_there_is_refused(device: str) -> None:
 def test_an_unknown_dtype_is_refused() -> None:
     with pytest.raises(BaseError, match="float8"):
         load_model(BaseSpec(dtype="float8"))
+
+
+def test_auto_is_bfloat16_for_a_large_base_on_a_gpu_and_else_float32(tmp_path: Path) -> None:
+    hub = BaseSpec("Qwen/Qwen3-VL-8B-Instruct", "a" * 40)
+    assert pick_dtype("auto", "cuda", hub) == "bfloat16"
+    assert {pick_dtype("auto", "cpu", hub), pick_dtype("auto", "cuda", BaseSpec())} == {"float32"}
+    assert load_model(BaseSpec(dtype="auto")).dtype == torch.float32
 
 
 def test_the_fingerprint_follows_the_content_and_not_the_place(tmp_path: Path) -> None:

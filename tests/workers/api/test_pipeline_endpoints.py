@@ -6,6 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
 
 from tests.cast import EXPERTS, make_champion, make_client, make_experts, make_routing_dataset, make_run
 from workers.models import Pipeline
@@ -31,6 +35,27 @@ def test_staff_launches_and_cancels_a_pipeline() -> None:
     assert client.get(URL).json()["count"] == 1
     cancelled = client.post(f"{URL}{pipeline['id']}/cancel/").json()
     assert {run["status"] for run in cancelled["runs"]} == {Status.CANCELLED}
+
+
+@pytest.mark.parametrize("url", [URL, "/admin/workers/pipeline/", "/admin/workers/run/progress/?ids={ids}"])
+def test_pages_read_all_their_runs_at_once_and_no_report_of_them(url: str) -> None:
+    """However many there are."""
+    client = Client()
+    client.force_login(User.objects.create_superuser("root"))
+    earlier = make_run("earlier", Status.SUCCEEDED)
+
+    def asked(number: int) -> list[str]:
+        pipeline = Pipeline.objects.create(name=f"p{number}")
+        runs = [make_run(f"p{number}-{step}", pipeline=pipeline, step=step, reused_from=earlier) for step in range(4)]
+        with CaptureQueriesContext(connection) as queries:
+            response = client.get(url.format(ids=",".join(str(run.pk) for run in runs)))
+        assert response.status_code == 200
+        return [query["sql"] for query in queries]
+
+    asked(0)  # fills what is kept for later requests
+    first, *_, last = [asked(number) for number in range(1, 6)]
+    assert len(last) == len(first)
+    assert not any('."summary"' in sql or '."spec"' in sql for sql in last)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import pytest
 
 from adapters.models import Adapter, Alias, Promotion
 from datasets_app.errors import InputError
+from datasets_app.models import SourceDataset
 from tests.cast import (
     make_adapter,
     make_champion,
@@ -158,7 +159,6 @@ def test_the_same_again_goes_on_with_the_same_pipeline(serving: None, source: Pa
 
 
 def test_retraining_reads_the_sources_again(serving: None, samples: dict[str, Path], tmp_path: Path) -> None:
-    from datasets_app.models import SourceDataset
     from datasets_app.services import register_source
 
     for name in ("calendar", "claim-window", "other"):
@@ -171,6 +171,14 @@ def test_retraining_reads_the_sources_again(serving: None, samples: dict[str, Pa
     (tmp_path / "other" / "data.jsonl").write_text("nonsense\n")
     with pytest.raises(InputError, match=r"data\.jsonl"):
         retrain_router(pipeline="second")
+
+
+def test_a_source_that_several_experts_share_is_fetched_once(serving: None) -> None:
+    shared = make_source("other")
+    SourceDataset.objects.filter(pk=shared.pk).update(origin="claimhawk-training-data:other")
+    Adapter.objects.filter(name__in=["calendar", "claim-window"]).update(source=shared)
+    pipeline = retrain_router()
+    assert [run.params["name"] for run in pipeline.runs.filter(kind=Run.Kind.FETCH)] == ["other"]
 
 
 def test_what_serves_is_evaluated_on_what_it_was_promoted_on_and_on_fresh_samples(serving: None) -> None:

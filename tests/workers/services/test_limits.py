@@ -107,6 +107,17 @@ def test_a_run_that_outlives_its_time_limit_fails(stopped: Run, drive: Drive, mo
     assert (run.status, run.error) == (Status.FAILED, "It did not end within 5 s.")
 
 
+def test_a_run_that_has_cost_more_than_a_run_may_is_ended_with_the_sum(
+    stopped: Run, drive: Drive, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.compute.local.KILL_SECONDS", 0.2)
+    settings.COMPUTE = {**settings.COMPUTE, "local": {**settings.COMPUTE["local"], "MAX_PER_RUN": 1.0}}
+    stopped.attempts.update(cost=2)
+    run = drive(stopped)
+    assert (run.status, run.error) == (Status.FAILED, "It has cost $2.00; a run may cost $1.00.")
+    assert run.attempts.count() == 1
+
+
 def test_cancelling_ends_even_if_the_job_never_does(stopped: Run, limits: dict[str, float]) -> None:
     limits["CANCEL"] = 0
     cancel(stopped)

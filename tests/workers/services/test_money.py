@@ -13,8 +13,9 @@ from datasets_app.errors import InputError
 from tests.cast import make_routing_dataset, make_run
 from workers.compute.types import JobState, JobStatus
 from workers.models import Attempt, Run
+from workers.remote.machines import gpus
 from workers.services import launch
-from workers.services.money import charge, cost, estimate, spent_today, together
+from workers.services.money import charge, check_affordable, cost, estimate, over_cap, spent_today, together
 from workers.states import Status
 
 pytestmark = pytest.mark.django_db
@@ -97,6 +98,57 @@ def test_the_day_counts_what_ended_and_what_is_under_way() -> None:
     ended("a", "0.50")
     make_run("b", Status.RUNNING, kind="preprocess", backend="modal")
     assert spent_today("modal") == Decimal("1.00")
+
+
+def test_what_ended_yesterday_is_not_of_today_and_what_ended_today_is_whenever_it_began() -> None:
+    yesterday, today = ended("a", "0.50"), ended("b", "0.25")
+    day = timedelta(days=1)
+    yesterday.attempts.update(ended_at=timezone.now() - day)
+    today.attempts.update(created_at=timezone.now() - day)
+    assert spent_today("modal") == Decimal("0.25")
+
+
+def test_a_run_under_way_counts_with_what_it_has_cost_where_that_is_more_than_was_expected() -> None:
+    ended("a", "0.10", 10)
+    run = make_run("b", Status.RUNNING, kind="preprocess", backend="modal")
+    assert spent_today("modal") == Decimal("0.20")
+    run.attempts.create(number=1, outcome="lost", cost=Decimal("0.70"), ended_at=timezone.now())
+    run.attempts.create(number=2, cost=Decimal("0.50"))
+    assert spent_today("modal") == Decimal("1.30")
+
+
+@pytest.mark.parametrize(
+    ("words", "dollars"), [("H100:2", "10"), ("H100!", "5"), (" H100", "5"), ("h100!:4,A100-80GB", "20"), ("L40S", "0")]
+)
+def test_gpus_cost_what_they_cost_however_they_are_asked_for(settings: Any, words: str, dollars: str) -> None:
+    settings.COMPUTE["modal"]["MACHINES"]["train"] = gpus(words)
+    assert cost("train", "modal", 10) == Decimal(dollars)
+
+
+def test_several_gpus_cost_their_number_on_the_machine_that_the_job_found(settings: Any) -> None:
+    settings.COMPUTE["modal"]["MACHINES"]["train"] = ["H100:2", "A100-80GB:4"]
+    assert cost("train", "modal", 10, "NVIDIA H100 80GB HBM3") == Decimal("10")
+    assert cost("train", "modal", 10, "NVIDIA A100-SXM4-80GB") == Decimal("10")
+
+
+def test_a_gpu_without_a_price_is_refused_while_there_is_a_cap(settings: Any) -> None:
+    settings.COMPUTE["modal"]["MACHINES"]["train"] = ["H100", "L40S:2"]
+    with pytest.raises(InputError, match="may get 'L40S:2', which has no price"):
+        check_affordable("train", "modal", time_limit=1)
+    settings.COMPUTE["modal"] |= {"MAX_PER_RUN": 0.0, "MAX_PER_DAY": 0.0}
+    check_affordable("train", "modal", time_limit=1)
+
+
+def test_a_run_has_to_end_once_its_attempts_have_cost_more_than_a_run_may() -> None:
+    attempt = running()
+    attempt.run.attempts.create(number=0, outcome="lost", cost=Decimal("0.70"), ended_at=timezone.now())
+    charge(attempt, JobStatus(JobState.RUNNING, seconds=29))
+    assert over_cap(attempt.run, attempt) is None
+    charge(attempt, JobStatus(JobState.RUNNING, seconds=40))
+    wanted = over_cap(attempt.run, attempt)
+    assert wanted is not None
+    assert (wanted.to, wanted.words) == (Status.FAILED, "It has cost $1.10; a run may cost $1.00.")
+    assert wanted.since == attempt.began_at + timedelta(seconds=30)  # type: ignore[operator]
 
 
 def test_a_run_over_its_cap_is_refused_with_the_sum() -> None:

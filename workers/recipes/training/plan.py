@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from adapters.backbone.spec import BaseSpec
-from workers.recipes.device import is_small, pick_device, pick_dtype
+from adapters.backbone.spec import BaseSpec, is_small, pick_dtype
+from workers.recipes.device import pick_device
 
 if TYPE_CHECKING:
     from workers.recipes.train import Spec
