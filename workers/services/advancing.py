@@ -81,7 +81,8 @@ def _ask_later(run: Run, trouble: str) -> None:
 
 def _wait(attempt: Attempt) -> timedelta:
     first, longest = BACKOFF
-    return min(first * 2 ** min(attempt.silences, 10), longest)
+    wait: timedelta = min(first * 2 ** min(attempt.silences, 10), longest)
+    return wait
 
 
 def _cancel_owed(silent: set[str], until: float) -> None:

@@ -66,10 +66,13 @@ def resume(run: Run) -> None:
 
 
 def _is_next(run: Run) -> bool:
-    """Whether the step before has succeeded; where it never will, the run is cancelled."""
+    """Whether the step before has succeeded; where it never will, the run ends."""
     if run.pipeline is None or run.step == 0:
         return True
-    before = run.pipeline.runs.filter(step=run.step - 1).latest("id")
+    before = run.pipeline.runs.filter(step=run.step - 1).order_by("-id").first()
+    if before is None:
+        move(run, Status.FAILED, error=f"The pipeline {run.pipeline.name!r} has no step before this one.")
+        return False
     if before.status in UNSUCCESSFUL:
         move(run, Status.CANCELLED, error=f"Run {before.name!r}, which it builds on, {before.status}.")
     return before.status == Status.SUCCEEDED
