@@ -24,6 +24,11 @@ class Attempt(models.Model):
     slot = models.PositiveSmallIntegerField(null=True, blank=True, help_text="Its place on the backend while it runs.")
     handle = models.CharField(max_length=255, blank=True, help_text="The backend's own name for the job.")
     silences = models.PositiveIntegerField(default=0, help_text="How often in a row the backend did not answer.")
+    cancel_due_at = models.DateTimeField(
+        null=True,
+        blank=True,
+        help_text="When to tell the backend again that nobody waits for the job; it did not listen.",
+    )
     outcome = models.CharField(max_length=16, blank=True, help_text="How it ended: empty while it goes on.")
     error = models.TextField(blank=True)
     began_at = models.DateTimeField(null=True, blank=True, help_text="When a machine began to work on it.")

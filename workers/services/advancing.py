@@ -8,15 +8,18 @@ import time
 from datetime import timedelta
 
 from celery.exceptions import SoftTimeLimitExceeded
+from django.conf import settings
 from django.db import DatabaseError
 from django.db.models import F, Q
 from django.utils import timezone
 
 from datasets_app.room import explain
-from workers.compute.types import ComputeUnavailable
+from workers.compute.types import ComputeUnavailable, JobState, JobStatus
 from workers.models import Attempt, Run
 from workers.services.concluding import conclude_all
+from workers.services.ending import quietly_drop
 from workers.services.following import finish, follow
+from workers.services.money import charge
 from workers.services.moves import note
 from workers.services.starting import resume, start
 from workers.states import ACTIVE, Status
@@ -46,6 +49,7 @@ def advance_all() -> int:
         except ComputeUnavailable as error:
             silent.add(run.backend)
             _ask_later(run, str(error))
+    _cancel_owed(silent, until)
     conclude_all()
     return len(runs)
 
@@ -69,12 +73,33 @@ def _ask_later(run: Run, trouble: str) -> None:
     The backend is silent, not the job, which therefore does not count as stalled.
     """
     attempt = run.attempts.latest("number")
-    first, longest = BACKOFF
-    wait = min(first * 2 ** min(attempt.silences, 10), longest)
-    now = timezone.now()
+    wait, now = _wait(attempt), timezone.now()
     if note(run, trouble=trouble[:TROUBLE_LENGTH], heartbeat_at=now, lease_until=now + wait):
         Attempt.objects.filter(pk=attempt.pk).update(silences=F("silences") + 1)
     log.warning("Run %s: %s Asked again in %.0f s.", run.name, trouble, wait.total_seconds())
+
+
+def _wait(attempt: Attempt) -> timedelta:
+    first, longest = BACKOFF
+    wait: timedelta = min(first * 2 ** min(attempt.silences, 10), longest)
+    return wait
+
+
+def _cancel_owed(silent: set[str], until: float) -> None:
+    """Cancel the jobs that nobody waits for and whose backend did not listen, ever more rarely until it does."""
+    now = timezone.now()
+    owed = Attempt.objects.filter(cancel_due_at__lte=now, run__backend__in=settings.COMPUTE).exclude(outcome="")
+    for attempt in owed.select_related("run").order_by("cancel_due_at"):
+        if time.monotonic() > until:
+            break
+        if attempt.run.backend in silent:
+            continue
+        mine = Attempt.objects.filter(pk=attempt.pk, cancel_due_at=attempt.cancel_due_at)
+        if not mine.update(cancel_due_at=now + _wait(attempt), silences=F("silences") + 1):
+            continue  # another process is at it
+        if not quietly_drop(attempt.run, attempt):
+            silent.add(attempt.run.backend)
+            charge(attempt, JobStatus(JobState.RUNNING))  # for all that is known
 
 
 def advance(run: Run) -> None:

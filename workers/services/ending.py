@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 
+from celery.exceptions import SoftTimeLimitExceeded
 from django.db import transaction
 from django.utils import timezone
 
 from workers.compute import get_compute
+from workers.compute.types import ComputeUnavailable
 from workers.models import Attempt, Run
 from workers.services.money import charge
 from workers.services.moves import move
@@ -29,7 +31,7 @@ def end(run: Run, attempt: Attempt, to: Status, outcome: str, words: str = "") -
 
 def lose(run: Run, attempt: Attempt, words: str) -> None:
     """The attempt's job is gone: another attempt, or failure after a few."""
-    quietly_cancel(run, attempt)  # one that starts late finds that nobody waits for it
+    quietly_drop(run, attempt)  # one that starts late finds that nobody waits for it
     end(run, attempt, Status.FAILED if attempt.number >= MAX_ATTEMPTS else Status.QUEUED, "lost", words)
 
 
@@ -38,19 +40,28 @@ def close(attempt: Attempt, outcome: str, words: str = "") -> None:
     Attempt.objects.filter(pk=attempt.pk).update(outcome=outcome, error=words, slot=None, ended_at=timezone.now())
 
 
-def quietly_cancel(run: Run, attempt: Attempt) -> bool:
-    """Tell the backend that nobody waits for the job any more; whether it listened."""
+def drop(run: Run, attempt: Attempt) -> None:
+    """Tell the backend that nobody waits for the job any more, and count what it has cost: it may have begun although
+    nobody had its handle. Raises whatever kept the backend from listening."""
+    compute, handle = get_compute(run.backend), attempt.handle or attempt.launch_key
+    compute.cancel(handle, at_once=True)
     try:
-        get_compute(run.backend).cancel(attempt.handle or attempt.launch_key, at_once=True)
+        charge(attempt, compute.poll(handle))
+    except (ComputeUnavailable, SoftTimeLimitExceeded):
+        raise
+    except Exception as error:  # what cannot be read now never will be
+        log.warning("What the job of %s has cost is not known: %s", run.name, error)
+    Attempt.objects.filter(pk=attempt.pk).update(cancel_due_at=None)
+
+
+def quietly_drop(run: Run, attempt: Attempt) -> bool:
+    """Drop the job, or leave that to later rounds if the backend does not listen; whether it did."""
+    try:
+        drop(run, attempt)
     except Exception as error:
-        log.warning("The job of %s could not be cancelled: %s", run.name, error)
+        log.warning("The job of %s could not be cancelled; that is tried again: %s", run.name, error)
+        Attempt.objects.filter(pk=attempt.pk, cancel_due_at=None).update(cancel_due_at=timezone.now())
+        if isinstance(error, SoftTimeLimitExceeded):
+            raise
         return False
     return True
-
-
-def settle(run: Run, attempt: Attempt) -> None:
-    """Count what a job has cost whose launch is given up: it may have begun although nobody had its handle."""
-    try:
-        charge(attempt, get_compute(run.backend).poll(attempt.handle or attempt.launch_key))
-    except Exception as error:
-        log.warning("What the job of %s has cost is not known: %s", run.name, error)

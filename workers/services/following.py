@@ -15,7 +15,7 @@ from workers.compute.types import JobState, JobStatus, Progress
 from workers.kinds import get_kind
 from workers.models import Attempt, Run
 from workers.recipes.manifest import ManifestError
-from workers.services.ending import close, end, lose, quietly_cancel
+from workers.services.ending import close, end, lose, quietly_drop
 from workers.services.limits import Ending, ending, has_waited, limit
 from workers.services.money import charge, over_cap
 from workers.services.moves import LEASE, move, note, renew
@@ -87,7 +87,7 @@ def _give_up(run: Run, attempt: Attempt, wanted: Ending) -> None:
     if wanted.to == Status.QUEUED:
         lose(run, attempt, wanted.words)
     else:
-        quietly_cancel(run, attempt)
+        quietly_drop(run, attempt)
         end(run, attempt, wanted.to, "cancelled", wanted.words)
 
 

@@ -48,8 +48,8 @@ def launch(
     `time_limit` is in seconds from its first launch.
 
     A name whose run is under way or has succeeded with the same parameters returns that run; with others it is an
-    InputError, as is every parameter that cannot work, and a cost over a cap. A run's name is also its dataset's, for
-    generate_dataset.
+    InputError, as is one outside `pipeline`, every parameter that cannot work, and a cost over a cap. A run's name is
+    also its dataset's, for generate_dataset.
     """
     validated = validate(kind, params, check_now=step == 0)
     if (only := HERE.get(kind)) and backend not in (None, only):
@@ -78,6 +78,10 @@ def launch(
         if run.kind != kind or validate(kind, run.params, check_now=False) != validated:
             raise InputError(
                 f"Run {name!r} exists ({run.kind}, {run.status}) with other parameters: choose another name."
+            ) from None
+        if pipeline is not None and run.pipeline_id != pipeline.pk:
+            raise InputError(
+                f"Run {name!r} exists ({run.status}) outside the pipeline {pipeline.name!r}: choose another name."
             ) from None
         return run
     transaction.on_commit(hint, robust=True)

@@ -14,11 +14,13 @@ from workers.compute import get_compute
 from workers.compute.types import JobSpec
 from workers.kinds import get_kind
 from workers.models import Attempt, Run
-from workers.services.ending import end, quietly_cancel, settle
+from workers.services.ending import drop, end, quietly_drop
 from workers.services.limits import ending, has_waited, limit
-from workers.services.moves import LEASE, move, renew
+from workers.services.moves import LEASE, move, note, renew
 from workers.services.reuse import fingerprint, take_result
 from workers.states import UNSUCCESSFUL, Status
+
+HELD_UP = "An earlier job of the same work is to be cancelled first, which its backend has not yet taken."
 
 
 def start(run: Run) -> None:
@@ -38,6 +40,8 @@ def start(run: Run) -> None:
         run.spec, run.inputs, run.fingerprint = resolved.spec, resolved.inputs, fingerprint(run.kind, resolved)
     if run.reuse and take_result(run):
         return
+    if _is_held_up(run):
+        return
     attempt = _take_slot(run)
     if attempt is not None:
         _submit(run, attempt)
@@ -48,14 +52,13 @@ def resume(run: Run) -> None:
     attempt = run.attempts.latest("number")
     wanted = ending(run)
     if wanted is not None and wanted.to != Status.QUEUED:
-        if not wanted.is_overdue:
-            get_compute(run.backend).cancel(attempt.launch_key, at_once=True)
-        if not wanted.is_overdue or quietly_cancel(run, attempt):
-            settle(run, attempt)
+        if wanted.is_overdue:
+            quietly_drop(run, attempt)
+        else:
+            drop(run, attempt)
         end(run, attempt, wanted.to, "cancelled", wanted.words)
     elif has_waited(run, "LAUNCH"):
-        if quietly_cancel(run, attempt):
-            settle(run, attempt)
+        quietly_drop(run, attempt)
         minutes = limit("LAUNCH").total_seconds() / 60
         end(run, attempt, Status.FAILED, "failed", f"It could not be launched for {minutes:.0f} min: {run.trouble}")
     elif renew(run, LEASE):
@@ -63,13 +66,25 @@ def resume(run: Run) -> None:
 
 
 def _is_next(run: Run) -> bool:
-    """Whether the step before has succeeded; where it never will, the run is cancelled."""
+    """Whether the step before has succeeded; where it never will, the run ends."""
     if run.pipeline is None or run.step == 0:
         return True
-    before = run.pipeline.runs.filter(step=run.step - 1).latest("id")
+    before = run.pipeline.runs.filter(step=run.step - 1).order_by("-id").first()
+    if before is None:
+        move(run, Status.FAILED, error=f"The pipeline {run.pipeline.name!r} has no step before this one.")
+        return False
     if before.status in UNSUCCESSFUL:
         move(run, Status.CANCELLED, error=f"Run {before.name!r}, which it builds on, {before.status}.")
     return before.status == Status.SUCCEEDED
+
+
+def _is_held_up(run: Run) -> bool:
+    """Whether a job of the same work that nobody waits for may still go on: its backend has not taken the cancel."""
+    owed = Attempt.objects.filter(cancel_due_at__isnull=False, run__name=run.name, run__backend=run.backend)
+    held_up = any(work_key(attempt.run) == work_key(run) for attempt in owed.exclude(outcome="").select_related("run"))
+    if held_up or run.trouble == HELD_UP:
+        note(run, trouble=HELD_UP if held_up else "")
+    return held_up
 
 
 def _take_slot(run: Run) -> Attempt | None:
@@ -109,4 +124,6 @@ def _submit(run: Run, attempt: Attempt) -> None:
     if Attempt.objects.filter(pk=attempt.pk, outcome="").update(handle=handle, silences=0):
         move(run, Status.RUNNING, heartbeat_at=timezone.now())
     else:  # the launch was given up while this process stood still: nobody waits for the job
-        compute.cancel(handle)
+        attempt.handle = handle
+        attempt.save(update_fields=["handle"])
+        quietly_drop(run, attempt)

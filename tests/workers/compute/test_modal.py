@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import pickle
 import subprocess
 import sys
+import threading
 import uuid
 from collections.abc import Iterator
 from dataclasses import replace
@@ -25,6 +27,7 @@ from tests.modal_plane.plane import Plane
 from workers.checks import check_compute
 from workers.compute.modal import ModalCompute
 from workers.compute.modal.account import Volume
+from workers.compute.modal.fetching import _bring
 from workers.compute.modal.staging import upload
 from workers.compute.types import ComputeUnavailable, JobSpec, JobState
 from workers.recipes.manifest import ManifestError, write_manifest
@@ -217,6 +220,50 @@ def test_outputs_come_with_progress_and_what_came_before_stays(
     assert sorted(seen) == seen
     assert (out / "images" / "7.png").read_bytes() == bytes([7]) * 1000
     assert plane.faults.calls["VolumeGetFile2"] - moved < 20
+
+
+class Cut(Exception):  # noqa: N818 - as Celery's, a signal
+    """The time of a task is over."""
+
+
+class SlowVolume:
+    """Has a small file, and one whose second block comes when the line is free."""
+
+    def __init__(self) -> None:
+        self.free, self.ended = threading.Event(), threading.Event()
+
+    @property
+    def volume(self) -> SlowVolume:
+        return self
+
+    def read_file(self, path: str) -> Iterator[bytes]:
+        yield b"1"
+        if path.endswith("large"):
+            try:
+                self.free.wait(20)
+                yield b"2"
+            finally:
+                self.ended.set()
+
+
+def test_a_fetch_that_is_interrupted_waits_for_no_download_and_leaves_nothing_half(tmp_path: Path) -> None:
+    volume, out = SlowVolume(), tmp_path / "out"
+    out.mkdir()
+    files = {name: {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
+             for name, data in (("small", b"1"), ("large", b"12"))}  # fmt: skip
+
+    def cut(done: int, total: int) -> None:
+        raise Cut
+
+    with pytest.raises(Cut):
+        _bring(volume, "out", out, files, cut)  # type: ignore[arg-type]
+    assert not volume.ended.is_set()
+    volume.free.set()
+    assert volume.ended.wait(20)
+    assert [path.name for path in tmp_path.rglob("*")] == ["out", "small"]
+    _bring(volume, "out", out, files, lambda done, total: None)  # type: ignore[arg-type]
+    assert (out / "large").read_bytes() == b"12"
+    assert [path.name for path in tmp_path.glob("*")] == ["out"]
 
 
 def test_an_upload_that_was_cut_short_goes_on_where_it_was(plane: Plane, compute: ModalCompute, tmp_path: Path) -> None:

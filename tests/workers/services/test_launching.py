@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from datasets_app.errors import InputError
-from workers.models import Run
-from workers.services import cancel, launch
+from tests.cast import make_run
+from workers.models import Pipeline, Run
+from workers.services import advance, cancel, cancel_pipeline, launch, launch_router_pipeline, retry
 from workers.states import Status
 
 
@@ -26,6 +27,32 @@ def test_a_cancelled_run_leaves_its_name_to_the_next_try(generate: dict[str, obj
     first = launch("generate_dataset", generate, name="mine")
     assert cancel(first).status == Status.CANCELLED
     assert launch("generate_dataset", generate, name="mine").pk != first.pk
+
+
+def test_a_pipeline_takes_over_no_run_from_outside_it(generate: dict[str, object], experts: list[str]) -> None:
+    """It would wait for ever for a step that is not its own."""
+    launch("generate_dataset", {**generate, "negatives": []}, name="routing_x")
+    with pytest.raises(InputError, match="outside the pipeline 'routing_x': choose another name"):
+        launch_router_pipeline("routing_x", adapters=experts, samples_per_class=10, seed=3)
+    assert not Pipeline.objects.exists()
+
+
+def test_a_step_that_is_tried_again_takes_over_no_run_from_outside(
+    generate: dict[str, object], experts: list[str]
+) -> None:
+    pipeline = launch_router_pipeline("routing_x", adapters=experts, samples_per_class=10, seed=3)
+    cancel_pipeline(pipeline)
+    launch("generate_dataset", {**generate, "negatives": []}, name="routing_x")
+    with pytest.raises(InputError, match="outside the pipeline"):
+        retry(pipeline.steps[0])
+    assert {run.status for run in pipeline.steps} == {Status.CANCELLED}
+
+
+def test_a_step_without_the_one_before_fails_with_the_reason(db: None) -> None:
+    run = make_run(pipeline=Pipeline.objects.create(name="short"), step=1)
+    advance(run)
+    run.refresh_from_db()
+    assert (run.status, run.error) == (Status.FAILED, "The pipeline 'short' has no step before this one.")
 
 
 def test_cancelling_twice_changes_nothing(generate: dict[str, object]) -> None:

@@ -173,6 +173,87 @@ def test_cancelling_ends_even_if_the_backend_never_answers(
     assert run.status == Status.CANCELLED
 
 
+@pytest.fixture
+def given_up(troubled: type[Troubled], limits: dict[str, float], request: pytest.FixtureRequest) -> Run:
+    """A cancelled run, launching or running, whose backend never took the cancel."""
+    troubled.works = {"submit"} if request.param == Status.RUNNING else set()
+    run = queued()
+    advance_all()
+    later(cancel(run), seconds=limits["CANCEL"] + 1)
+    troubled.works = set()
+    advance_all()
+    run.refresh_from_db()
+    assert run.status == Status.CANCELLED
+    return run
+
+
+@pytest.mark.parametrize("given_up", [Status.LAUNCHING, Status.RUNNING], indirect=True)
+def test_a_given_up_job_is_cancelled_when_its_backend_answers_and_its_cost_counted(
+    given_up: Run, troubled: type[Troubled], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Attempt.objects.update(cancel_due_at=timezone.now())
+    troubled.works = {"cancel", "poll"}
+    monkeypatch.setattr(Troubled, "poll", lambda self, handle: JobStatus(JobState.CANCELLED, seconds=7))
+    troubled.asked = []
+    advance_all()
+    advance_all()
+    assert troubled.asked == ["cancel"]  # and once is enough
+    attempt = given_up.attempts.get()
+    assert (attempt.cancel_due_at, attempt.seconds, attempt.outcome) == (None, 7, "cancelled")
+
+
+@pytest.mark.parametrize("given_up", [Status.RUNNING], indirect=True)
+def test_a_backend_that_does_not_take_a_cancel_is_asked_ever_more_rarely_and_the_cost_goes_on(
+    given_up: Run, troubled: type[Troubled]
+) -> None:
+    Attempt.objects.update(cancel_due_at=timezone.now(), began_at=timezone.now() - timedelta(hours=1), silences=0)
+    waits = []
+    for _ in range(3):
+        advance_all()
+        attempt = given_up.attempts.get()
+        assert attempt.cancel_due_at is not None
+        waits.append((attempt.cancel_due_at - timezone.now()).total_seconds())
+        Attempt.objects.update(cancel_due_at=timezone.now())
+    assert waits == pytest.approx([5, 10, 20], abs=2)
+    assert attempt.seconds == pytest.approx(3600, abs=5)
+
+
+@pytest.mark.parametrize("given_up", [Status.RUNNING], indirect=True)
+def test_the_same_work_is_not_launched_again_while_its_cancelled_job_may_go_on(
+    given_up: Run, troubled: type[Troubled]
+) -> None:
+    again, other = queued(), queued("other")
+    Attempt.objects.update(cancel_due_at=timezone.now() + timedelta(minutes=1))
+    troubled.works = {"submit", "poll", "cancel"}
+    advance_all()
+    again.refresh_from_db()
+    other.refresh_from_db()
+    assert (again.status, other.status) == (Status.QUEUED, Status.RUNNING)
+    assert "to be cancelled first" in again.trouble
+    Attempt.objects.filter(run=given_up).update(cancel_due_at=timezone.now())
+    advance_all()
+    advance_all()
+    again.refresh_from_db()
+    assert (again.status, again.trouble) == (Status.RUNNING, "")
+
+
+def test_a_late_job_that_cannot_be_cancelled_is_owed_its_cancel(
+    troubled: type[Troubled], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = queued()
+
+    def submit(self: Troubled, job: JobSpec) -> str:
+        Attempt.objects.update(outcome="cancelled", slot=None)
+        Run.objects.filter(pk=run.pk).update(status=Status.CANCELLED, version=99)
+        return "late"
+
+    monkeypatch.setattr(Troubled, "submit", submit)
+    advance_all()
+    attempt = run.attempts.get()
+    assert attempt.handle == "late"
+    assert attempt.cancel_due_at is not None
+
+
 def test_a_job_submitted_after_its_launch_was_given_up_is_cancelled(
     troubled: type[Troubled], monkeypatch: pytest.MonkeyPatch
 ) -> None:
