@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
 from datasets_app.errors import InputError
-from inference.engines.images import UnsupportedImage, check_image, decode, reencode
+from inference.engines.images import UnsupportedImage, check_image, decode, portable, reencode
 
 
 def encoded(kind: str, size: tuple[int, int] = (40, 30), mode: str = "RGB", **options: object) -> bytes:
@@ -143,6 +143,24 @@ def test_reencoding_keeps_pixels_only() -> None:
     assert b"script" not in clean
     assert check_image(clean) == ("PNG", 40, 30)
     assert decode(clean).tobytes() == decode(out.getvalue()).tobytes()
+
+
+@pytest.mark.parametrize("place", [33, -12])  # behind IHDR, and behind IDAT, where only decoding reads it
+@pytest.mark.parametrize(
+    "kind", [b"iCCP", b"tRNS", b"zTXt", b"iTXt", b"eXIf", b"acTL", b"fcTL", b"pHYs", b"PLTE", b"IHDR"]
+)
+def test_broken_chunks_are_decoded_or_refused(kind: bytes, place: int) -> None:
+    whole = encoded("PNG")
+    for body in (b"", b"a", b"a\0", b"a\0\0", bytes(13)):
+        for read in (check_image, decode, reencode, portable):
+            with suppress(InputError):
+                read(whole[:place] + chunk(kind, body) + whole[place:])
+
+
+def test_an_empty_profile_behind_the_pixels_is_refused() -> None:
+    whole = encoded("PNG")
+    with pytest.raises(InputError, match="broken"):
+        decode(whole[:-12] + chunk(b"iCCP", b"") + whole[-12:])
 
 
 @given(st.sampled_from(["PNG", "JPEG", "WEBP"]), st.data())
