@@ -183,5 +183,5 @@ def _bring(folder: Folder, entries: list[Entry], job: Job) -> None:
         target = job.out / entry.name
         target.parent.mkdir(parents=True, exist_ok=True)
         (scratch / entry.name).replace(target)
-    for folder in (scratch, partials(scratch)):
-        shutil.rmtree(folder, ignore_errors=True)
+    for emptied in (scratch, partials(scratch)):
+        shutil.rmtree(emptied, ignore_errors=True)
