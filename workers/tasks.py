@@ -1,12 +1,14 @@
-"""Celery tasks: hints and heartbeats. Each is harmless to repeat and ends within a minute."""
+"""Celery tasks: hints and heartbeats. Each is harmless to repeat, and ends within a minute unless it says otherwise."""
 
 from typing import Any
 
 from celery import shared_task
 
 import workers.services.heartbeats  # noqa: F401 - the worker's sign of life
+from workers.models import Run
 from workers.services import advance_all, deliver_due, look_at_account, run_due
 from workers.services import prune as prune_now
+from workers.services.advancing import advance_long as advance_one_long
 
 
 @shared_task
@@ -14,6 +16,14 @@ def reconcile() -> None:
     """Launch what the schedule asks for, take every run a step on, conclude the pipelines whose runs are over."""
     run_due()
     advance_all()
+
+
+@shared_task(soft_time_limit=3500, time_limit=3600)
+def advance_long(pk: int, version: int) -> None:
+    """Take a run that has not moved since on by a step that takes longer than a round."""
+    run = Run.objects.filter(pk=pk, version=version).first()
+    if run is not None:
+        advance_one_long(run)
 
 
 @shared_task

@@ -19,6 +19,7 @@ from workers.models import Attempt, Run
 from workers.services.concluding import conclude_all
 from workers.services.ending import quietly_drop
 from workers.services.following import finish, follow
+from workers.services.long_steps import alone, hand_over, is_long, kept
 from workers.services.money import charge
 from workers.services.moves import note
 from workers.services.starting import resume, start
@@ -38,26 +39,49 @@ def advance_all() -> int:
     runs = list(due.order_by("id"))
     under_way = [run for run in runs if run.status != Status.QUEUED]
     random.shuffle(under_way)  # a slow one at the front does not starve the rest
+    try:
+        _advance_each(under_way + [run for run in runs if run.status == Status.QUEUED], until)
+    finally:  # a step that took too long costs nobody else his turn
+        conclude_all()
+    return len(runs)
+
+
+def _advance_each(runs: list[Run], until: float) -> None:
     silent: set[str] = set()
-    for run in under_way + [run for run in runs if run.status == Status.QUEUED]:
+    for run in runs:
         if time.monotonic() > until:
             break
         if run.backend in silent:
             continue  # it takes long to find out that a backend does not answer
+        if is_long(run):
+            hand_over(run)
+            continue
         try:
             _advance_safely(run)
         except ComputeUnavailable as error:
             silent.add(run.backend)
             _ask_later(run, str(error))
     _cancel_owed(silent, until)
-    conclude_all()
-    return len(runs)
+
+
+def advance_long(run: Run) -> None:
+    """Take one run a step on that takes longer than a round; nothing happens if another long step is under way."""
+    with alone() as mine:
+        if mine:
+            with kept(run):
+                try:
+                    _advance_safely(run)
+                except ComputeUnavailable as error:
+                    _ask_later(run, str(error))
 
 
 def _advance_safely(run: Run) -> None:
     try:
         advance(run)
-    except (SoftTimeLimitExceeded, ComputeUnavailable):
+    except ComputeUnavailable:
+        raise
+    except SoftTimeLimitExceeded:
+        hand_over(run)
         raise
     except Exception as error:
         log.exception("Run %s could not be taken a step on; the next round tries again.", run.name)
