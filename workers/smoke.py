@@ -70,12 +70,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 deploy()
                 ask(Path(folder))
             finally:
-                clean_up()
+                left = clean_up()
     except (InputError, EngineError, ComputeUnavailable, RuntimeError) as error:
         print(f"Failed: {error}")
         return 1
-    print("Removed again: app, volumes and Dict.")
-    return 0
+    if not left:
+        print("Removed again: app, volumes and Dict.")
+    return 1 if left else 0
 
 
 def deploy() -> None:
@@ -135,8 +136,9 @@ def untrained_adapter(folder: Path, base: BaseSpec, labels: tuple[str, ...] = ()
     return folder
 
 
-def clean_up() -> None:
-    """Remove what `deploy` made, as far as it is there; names what could not be removed."""
+def clean_up() -> list[str]:
+    """Remove what `deploy` made, as far as it is there; says and returns the names of what could not be removed."""
+    left = []
     removals: list[tuple[str, Callable[[str], object], str]] = [("app", _stop, NAMES.app)]
     removals += [("volume", modal.Volume.objects.delete, name) for name in NAMES.volumes.values()]
     removals += [("Dict", modal.Dict.objects.delete, NAMES.claims)]
@@ -147,6 +149,8 @@ def clean_up() -> None:
             continue
         except (Error, OSError) as error:
             print(f"The {kind} {name!r} was not removed: {error}. Remove it by hand.")
+            left.append(name)
+    return left
 
 
 def _stop(app: str) -> None:

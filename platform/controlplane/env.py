@@ -1,4 +1,4 @@
-"""The environment, read once: every variable the product knows, with its default."""
+"""The environment: every variable the product knows, with its default or with the module that reads it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ env = environ.Env(
     SWITCHYARD_DTYPE=(str, "auto"),
     SWITCHYARD_LOCAL_SLOTS=(int, os.cpu_count() or 1),
     SWITCHYARD_COMPUTE=(str, "local"),
-    # SWITCHYARD_MODAL_APP, …_DATA and the like name things on Modal: see workers/remote/names.py
     SWITCHYARD_MODAL_SLOTS=(int, 4),
     SWITCHYARD_MODAL_VERSION=(int, 0),
     SWITCHYARD_MODAL_DEADLINE_HOURS=(float, 48.0),
@@ -40,6 +39,16 @@ env = environ.Env(
     SWITCHYARD_HOSTS=(list, ["127.0.0.1", "localhost", "[::1]"]),
     SWITCHYARD_LOG_LEVEL=(str, "INFO"),
 )
+# Read by others:
+#   SECRET_KEY, DATABASE_URL, REDIS_URL, EMAIL_URL      settings.py
+#   SWITCHYARD_ENGINE_TOKEN                             settings.py, the engine's server
+#   SWITCHYARD_PORT                                     serve.py and the Procfile: 8000
+#   SWITCHYARD_MODAL_APP, …_DATA and the like           workers/remote/names.py: what things are called on Modal
+#   SWITCHYARD_MODAL_GPUS, SWITCHYARD_MODAL_TRAIN_HOURS workers/remote/machines.py
+#   SWITCHYARD_MODAL_SERVING_…                          workers/remote/serving.py: the inference class, when deploying
+#   SWITCHYARD_VOLUMES, SWITCHYARD_COMMIT_SECONDS       workers/remote: in a container, for tests
+#   MODAL_ENVIRONMENT                                   settings.py
+#   MODAL_TOKEN_ID, MODAL_TOKEN_SECRET                  the modal client
 
 LOCAL = env.str("SWITCHYARD_ENV") == "local"
 DATA = Path(env.str("SWITCHYARD_DATA")).resolve()

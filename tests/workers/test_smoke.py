@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import modal
 import pytest
 
 from tests.modal_plane.plane import Plane
@@ -27,6 +28,21 @@ def test_what_fails_on_the_way_leaves_nothing_behind(plane: Plane, capsys: pytes
     assert smoke.main(["--yes"]) == 1
     assert "Failed: modal deploy: " in capsys.readouterr().out
     assert names(plane) == set()
+
+
+def test_what_cannot_be_removed_is_named_and_no_success(
+    plane: Plane, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(smoke, "deploy", lambda: None)
+    made = modal.Dict.from_name(smoke.NAMES.claims, create_if_missing=True)
+    monkeypatch.setattr(smoke, "ask", lambda folder: made.hydrate())
+    plane.faults.fail("DictDelete")
+    assert smoke.main(["--yes"]) == 1
+    printed = capsys.readouterr().out
+    assert "The Dict 'switchyard-smoke-claims' was not removed" in printed
+    assert "Removed again" not in printed
+    plane.faults.clear()
+    assert smoke.clean_up() == []
 
 
 def test_nothing_begins_without_a_token_or_a_yes(

@@ -1,6 +1,6 @@
 """Kinds of job as the control plane sees them: parameters in, a recipe's spec, a recorded result.
 
-A kind is a module here with `Params`, `check`, `build_spec` and `finalize` (see `base.Kind`), and a recipe of the
+A kind is a module here with `Params`, `check`, `resolve` and `finalize` (see `base.Kind`), and a recipe of the
 same name in `workers.recipes`.
 """
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from celery.exceptions import SoftTimeLimitExceeded
 from django.conf import settings
+from django.db.models import Q
 
 from workers.compute import get_compute
 from workers.models import Run
@@ -18,7 +19,7 @@ KEPT_SECONDS = 600.0  # what nobody has looked at again since then may be over
 
 
 def look_at_account() -> None:
-    """Ask Modal, if jobs or the engine are there, and keep the answer."""
+    """Ask Modal, if jobs or the engine are there or something is fetched from there, and keep the answer."""
     if not _is_used():
         _file().unlink(missing_ok=True)
         return
@@ -42,7 +43,8 @@ def account_problems() -> list[str]:
 
 def _is_used() -> bool:
     is_default = settings.COMPUTE_DEFAULT == "modal" or settings.ENGINE_ON_MODAL
-    return is_default or Run.objects.filter(backend="modal", status__in=ACTIVE).exists()
+    on_modal = Q(backend="modal") | Q(kind=Run.Kind.FETCH)  # which runs here, and reads a volume there
+    return is_default or Run.objects.filter(on_modal, status__in=ACTIVE).exists()
 
 
 def _file() -> Path:

@@ -23,6 +23,7 @@ from django.test import Client
 from modal_proto import api_pb2 as pb
 
 from datasets_app.errors import InputError
+from tests.cast import make_run
 from tests.modal_plane.plane import Plane
 from workers.checks import check_compute
 from workers.compute.modal import ModalCompute
@@ -30,10 +31,12 @@ from workers.compute.modal.account import Volume
 from workers.compute.modal.fetching import _bring
 from workers.compute.modal.staging import upload
 from workers.compute.types import ComputeUnavailable, JobSpec, JobState
+from workers.models import Run
 from workers.recipes.manifest import ManifestError, write_manifest
 from workers.remote.names import Names
 from workers.remote.places import is_reference, resolve, run_folder
 from workers.services import account_problems, look_at_account
+from workers.states import Status
 
 Result = pb.GenericResult
 
@@ -361,6 +364,19 @@ def test_each_fault_of_the_account_is_one_line_in_the_check_the_admin_and_the_ru
         assert sentence in unescape(client.get(page).content.decode())
     assert sum(plane.faults.calls.values()) == calls  # a page asks nobody
     settings.COMPUTE_DEFAULT = "local"
+    look_at_account()
+    assert account_problems() == []
+
+
+@pytest.mark.django_db
+def test_a_missing_token_is_named_while_something_is_fetched(
+    compute: ModalCompute, no_token: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.services.account.get_compute", lambda name: compute)
+    run = make_run(status=Status.QUEUED, kind=Run.Kind.FETCH)
+    look_at_account()
+    assert [problem.partition(":")[0] for problem in account_problems()] == ["There is no Modal token"]
+    Run.objects.filter(pk=run.pk).update(status=Status.SUCCEEDED)
     look_at_account()
     assert account_problems() == []
 
