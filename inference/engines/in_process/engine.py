@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -56,6 +57,7 @@ class InProcessEngine:
         self.base = base
         self.limits = limits or Limits()
         self._resolve = resolve
+        self._reading = threading.Lock()
         self._runner = Runner(model, processor)
         self._shape = BaseShape.of(model.config.get_text_config().to_dict())
         self._slots = LoraSlots(self._runner.model)
@@ -295,13 +297,16 @@ class InProcessEngine:
         return Role(adapter, card, self._runner.prompts.template(card), self._pool.proven(adapter.digest))
 
     def _read(self, ref: AdapterRef) -> AdapterCard:
-        """Read, prove and place the adapter; InputError saying why it may not serve."""
+        """Read, prove and place the adapter, one at a time; InputError saying why it may not serve."""
         dtype = self._runner.model.dtype
-        try:
-            adapter = read_adapter(self._resolve(ref.digest), ref.digest, self.base, self._shape, dtype)
-            prove = Proof(self._runner, self._slots, adapter)
-            return self._scheduler.call(lambda: self._pool.place(adapter, prove)).result()
-        except InputError as error:
-            raise InputError(f"Adapter {ref.name[:80]!r}: {error}") from error
-        except EngineError as error:
-            raise EngineError(f"Adapter {ref.name[:80]!r}: {error}") from error
+        with self._reading:
+            if card := self._pool.pin(ref.digest):  # Another thread has read it meanwhile.
+                return card
+            try:
+                adapter = read_adapter(self._resolve(ref.digest), ref.digest, self.base, self._shape, dtype)
+                prove = Proof(self._runner, self._slots, adapter)
+                return self._scheduler.call(lambda: self._pool.place(adapter, prove)).result()
+            except InputError as error:
+                raise InputError(f"Adapter {ref.name[:80]!r}: {error}") from error
+            except EngineError as error:
+                raise EngineError(f"Adapter {ref.name[:80]!r}: {error}") from error
