@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from adapters.card import AdapterCard
@@ -14,6 +15,8 @@ OWNER = "switchyard"
 """Whose models those of our own server are: it serves adapters as their cards say."""
 
 SLOT = "{prompt}"
+MAX_CHOICES = 256
+MAX_CHOICE_CHARACTERS = 8_192  # of all choices together: they are read by the model in one pass
 _MODEL = re.compile(r"([a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?)@(sha256:[0-9a-f]{64})")
 
 
@@ -28,6 +31,14 @@ def adapter_named(model: str) -> AdapterRef:
     if not match or ".." in match[1]:
         raise InputError("An adapter's model name is its name, '@sha256:' and 64 hex digits.")
     return AdapterRef(match[1], match[2])
+
+
+def check_choices(choices: Sequence[str]) -> None:
+    """InputError if they are none, too many, too long or not different."""
+    if not 1 <= len(choices) <= MAX_CHOICES or sum(map(len, choices)) > MAX_CHOICE_CHARACTERS:
+        raise InputError(f"Give 1 to {MAX_CHOICES} choices of at most {MAX_CHOICE_CHARACTERS} characters together.")
+    if len(set(choices)) != len(choices):
+        raise InputError("The choices must be different texts.")
 
 
 @dataclass(frozen=True)

@@ -41,8 +41,9 @@ def decode(data: bytes) -> Image.Image:
 
 def reencode(data: bytes) -> bytes:
     """The image as a PNG of our own making: pixels only, no metadata and nothing appended."""
-    out = io.BytesIO()
-    decode(data).save(out, format="PNG")
+    image, out = decode(data), io.BytesIO()
+    image.info = {}  # else Pillow writes profile, transparent colour and resolution again
+    image.save(out, format="PNG")
     return out.getvalue()
 
 

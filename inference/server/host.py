@@ -53,6 +53,10 @@ class ChatEngine(HostedEngine, Protocol):
     def models(self) -> list[str]:
         """The adapters that chats may name."""
 
+    @property
+    def max_models(self) -> int:
+        """How many of them there may be; one more, and the one asked longest ago goes."""
+
     def load_model(self, adapter: AdapterRef) -> None:
         """Let chats name an adapter; in the caller's thread."""
 

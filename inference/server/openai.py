@@ -62,7 +62,8 @@ class _Api:
         engine = self._host.chats
         base = {"id": engine.base, "object": "model", "created": 0, "owned_by": OWNER}
         loaded = [base | {"id": model, "root": model, "parent": engine.base} for model in engine.models]
-        return web.json_response({"object": "list", "data": [base | {"root": engine.base, "parent": None}, *loaded]})
+        own = base | {"root": engine.base, "parent": None, "max_adapters": engine.max_models}
+        return web.json_response({"object": "list", "data": [own, *loaded]})
 
     async def load(self, request: web.Request) -> web.Response:
         engine = self._host.chats

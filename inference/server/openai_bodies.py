@@ -10,11 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from datasets_app.errors import InputError
 from inference.engines import wire
-from inference.engines.chat import Chat
+from inference.engines.chat import Chat, check_choices
 
 DEFAULT_TOKENS = 128
-MAX_CHOICES = 256
-MAX_CHOICE_CHARACTERS = 8_192  # of all choices together: they are read by the model in one pass
 MAX_TOP_LOGPROBS = 20
 
 Body = TypeVar("Body", bound=BaseModel)
@@ -113,10 +111,7 @@ class ChatBody(_Strict):
             raise InputError("Field 'guided_choice': it says the same as 'structured_outputs', give one of them.")
         if self.stream:
             raise InputError("Field 'stream': a choice comes as a whole.")
-        if not 1 <= len(self.choices) <= MAX_CHOICES or sum(map(len, self.choices)) > MAX_CHOICE_CHARACTERS:
-            raise InputError(f"Give 1 to {MAX_CHOICES} choices of at most {MAX_CHOICE_CHARACTERS} characters together.")
-        if len(set(self.choices)) != len(self.choices):
-            raise InputError("The choices must be different texts.")
+        check_choices(self.choices)
 
     def chat(self) -> Chat:
         """As the engine takes it; InputError unless it is one system message at most, then one of the user's."""

@@ -50,11 +50,15 @@ class _Role:
 
 @dataclass(frozen=True)
 class _Held:
-    """What the server serves: its base, under these names, and adapters; whether it is ours and knows their cards."""
+    """What the server serves: its base, under these names, and adapters.
+
+    `is_ours`: it knows their cards; and how many it serves at most, which others do not say.
+    """
 
     bases: list[str]
     adapters: set[str]
     is_ours: bool
+    capacity: float = math.inf
 
 
 @dataclass(frozen=True)
@@ -93,7 +97,10 @@ class HttpEngine:
         check_labels(stack, router.card)
         if not held.is_ours:
             _check_plain([router, *experts.values()])
-        for ref in dict.fromkeys((stack.router, *stack.experts)):
+        refs = dict.fromkeys((stack.router, *stack.experts))
+        if len(refs) > held.capacity:
+            raise InputError(f"The stack has {len(refs)} adapters; its server serves at most {held.capacity} at once.")
+        for ref in refs:
             if model_name(ref) not in held.adapters:
                 self._load(ref)
         with self._lock:
@@ -128,8 +135,14 @@ class HttpEngine:
         try:
             yield from self._answer(asking, decision)
         except StackNotDeployed:  # Nobody can ask again from the start: the decision has been told.
-            self.deploy(asking.deployed.spec)
+            self._deploy_again(asking.deployed.spec)
             yield from self._answer(asking, decision)
+
+    def _deploy_again(self, stack: StackSpec) -> None:
+        try:
+            self.deploy(stack)
+        except InputError as error:  # no fault of whoever asks
+            raise EngineError(f"The stack cannot be deployed again: {error}") from error
 
     def status(self) -> dict[str, object]:
         """The base's fingerprint, the server, what is deployed, and the adapters that the server holds."""
@@ -150,10 +163,13 @@ class HttpEngine:
     def _held(self) -> _Held:
         with _understood():
             models = self._server.models()["data"]
+            is_ours = all(model.get("owned_by") == OWNER for model in models)
+            limits = [int(model["max_adapters"]) for model in models if is_ours and "max_adapters" in model]
             return _Held(
                 [str(model["id"]) for model in models if model.get("parent") is None],
                 {str(model["id"]) for model in models if model.get("parent") is not None},
-                all(model.get("owned_by") == OWNER for model in models),
+                is_ours,
+                min(limits, default=math.inf),
             )
 
     def _role(self, ref: AdapterRef, kind: str, base: str) -> _Role:

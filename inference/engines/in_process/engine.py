@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +16,7 @@ from adapters.base_shape import BaseShape
 from adapters.card import AdapterCard
 from datasets_app.errors import InputError
 from inference.engines.base import EngineError
-from inference.engines.chat import Chat, Completion, Token, Turns, model_name
+from inference.engines.chat import Chat, Completion, Token, Turns, check_choices, model_name
 from inference.engines.checks import check_kind, check_labels, check_stack
 from inference.engines.in_process.canaries import Proof
 from inference.engines.in_process.files import read_adapter
@@ -56,6 +57,7 @@ class InProcessEngine:
         self.base = base
         self.limits = limits or Limits()
         self._resolve = resolve
+        self._reading = threading.Lock()
         self._runner = Runner(model, processor)
         self._shape = BaseShape.of(model.config.get_text_config().to_dict())
         self._slots = LoraSlots(self._runner.model)
@@ -146,11 +148,21 @@ class InProcessEngine:
         """What `load_model` loaded, at most `Limits.adapters`: the one asked longest ago comes first and goes first."""
         return self._models.digests
 
+    @property
+    def max_models(self) -> int:
+        """How many `models` there may be."""
+        return self.limits.adapters
+
     def load_model(self, adapter: AdapterRef) -> None:
-        """Let chats name the adapter, be it a router or an expert; InputError if it is broken."""
+        """Let chats name the adapter, be it a router or an expert.
+
+        InputError if it is broken, or has more labels than a choice may have.
+        """
         held: list[str] = []
         try:
             role = self._load(adapter, None, held)
+            if role.card.labels:
+                self._check_labels(role)
             self._pool.repin(held)
             self._models.publish(Deployment(model_name(adapter), None, {adapter.name: role}))
         finally:
@@ -186,14 +198,29 @@ class InProcessEngine:
         return self._resolve(digest)
 
     def _trie(self, choices: Sequence[str]) -> NameTrie:
-        """Of a stranger's choices, hence not kept and not of any size: each token takes the logits of all words."""
+        """Of a stranger's choices, hence not kept and not of any size: each token takes the logits of all words.
+
+        What choices begin with alike is read once, and counts once.
+        """
+        check_choices(choices)
         ids = [self._runner.prompts.choice_ids(choice) for choice in choices]
-        if sum(map(len, ids)) > MAX_CHOICE_TOKENS:
-            raise InputError(f"The choices have more than {MAX_CHOICE_TOKENS} tokens.")
+        too_many = InputError(f"The choices have more than {MAX_CHOICE_TOKENS} tokens, counting equal beginnings once.")
+        if max(map(len, ids)) > MAX_CHOICE_TOKENS:  # before it takes memory
+            raise too_many
         try:
-            return NameTrie.build(ids, self._runner.end)
+            trie = NameTrie.build(ids, self._runner.end)
         except ValueError as error:
             raise InputError("The choices must be different texts, none of them empty.") from error
+        if len(trie.ids) > MAX_CHOICE_TOKENS:
+            raise too_many
+        return trie
+
+    def _check_labels(self, router: Role) -> None:
+        """InputError now rather than at every choice among them."""
+        try:
+            self._trie(router.card.labels)
+        except InputError as error:
+            raise InputError(f"The labels of {router.ref.name[:80]!r} are no choice: {error}") from error
 
     # Many at once, for evaluations: in the order of the requests, which wait in no queue
 
@@ -295,13 +322,16 @@ class InProcessEngine:
         return Role(adapter, card, self._runner.prompts.template(card), self._pool.proven(adapter.digest))
 
     def _read(self, ref: AdapterRef) -> AdapterCard:
-        """Read, prove and place the adapter; InputError saying why it may not serve."""
+        """Read, prove and place the adapter, one at a time; InputError saying why it may not serve."""
         dtype = self._runner.model.dtype
-        try:
-            adapter = read_adapter(self._resolve(ref.digest), ref.digest, self.base, self._shape, dtype)
-            prove = Proof(self._runner, self._slots, adapter)
-            return self._scheduler.call(lambda: self._pool.place(adapter, prove)).result()
-        except InputError as error:
-            raise InputError(f"Adapter {ref.name[:80]!r}: {error}") from error
-        except EngineError as error:
-            raise EngineError(f"Adapter {ref.name[:80]!r}: {error}") from error
+        with self._reading:
+            if card := self._pool.pin(ref.digest):  # Another thread has read it meanwhile.
+                return card
+            try:
+                adapter = read_adapter(self._resolve(ref.digest), ref.digest, self.base, self._shape, dtype)
+                prove = Proof(self._runner, self._slots, adapter)
+                return self._scheduler.call(lambda: self._pool.place(adapter, prove)).result()
+            except InputError as error:
+                raise InputError(f"Adapter {ref.name[:80]!r}: {error}") from error
+            except EngineError as error:
+                raise EngineError(f"Adapter {ref.name[:80]!r}: {error}") from error

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from adapters.card import AdapterCard
 from inference.engines.in_process import InProcessEngine, Limits
+from inference.engines.in_process.files import ReadAdapter, read_adapter
 from inference.engines.types import AdapterRef, StackedResult, StackSpec, content_digest
 from tests.inference.engines.small import make_adapter, make_model
 from tests.inference.engines.truth import Truth
@@ -93,3 +97,29 @@ def test_no_request_fails_or_gets_another_adapter_while_stacks_change(world: Any
             assert decision.adapter in stack.experts
             assert decision.adapter.name == decision.label
             assert result.text == truth.answer(folders[decision.adapter.digest], requests[index])
+
+
+def test_who_deploys_the_same_stack_at_once_reads_each_adapter_once(
+    world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+
+    def counted(folder: Path, digest: str, *rest: Any) -> ReadAdapter:
+        read.append(digest)
+        return read_adapter(folder, digest, *rest)
+
+    monkeypatch.setattr("inference.engines.in_process.engine.read_adapter", counted)
+    together = threading.Barrier(4)
+    engine = InProcessEngine.load(world.base, world.store.path)
+
+    def deploy(_: int) -> None:
+        together.wait(10)
+        engine.deploy(world.stack)
+
+    try:
+        with ThreadPoolExecutor(4) as threads:
+            list(threads.map(deploy, range(4)))
+        assert engine.route(world.requests(1)[0]).stack == world.stack.digest
+    finally:
+        engine.close()
+    assert sorted(read) == sorted(ref.digest for ref in (world.stack.router, *world.stack.experts))

@@ -9,6 +9,7 @@ import math
 import socket
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,16 +17,18 @@ import httpx
 import pytest
 from PIL import Image
 
+from adapters.card import AdapterCard
+from datasets_app.errors import InputError
 from inference.engines.base import EngineBusy, EngineError, StackNotDeployed
 from inference.engines.chat import model_name
 from inference.engines.http import HttpEngine
 from inference.engines.http.messages import data_url
 from inference.engines.images import decode
 from inference.engines.in_process import InProcessEngine, Limits
-from inference.engines.types import Decision
+from inference.engines.types import AdapterRef, Decision
 from tests.inference.engines.conftest import TOKEN
 from tests.inference.engines.served import served
-from tests.inference.engines.small import make_image
+from tests.inference.engines.small import make_adapter, make_image, make_model
 
 
 def forget(server: str, model: str) -> None:
@@ -95,6 +98,24 @@ def test_nobody_at_the_address(world: Any) -> None:
 def test_a_wrong_token_is_told(world: Any, server: str) -> None:
     with pytest.raises(EngineError, match="does not accept our token"):
         HttpEngine(server, "wrong", str(world.store.root)).status()
+
+
+def test_a_router_whose_labels_our_server_cannot_ask_for_is_refused_at_deploy(
+    world: Any, http: HttpEngine, tmp_path: Path
+) -> None:
+    labels = tuple(f"{number:02}" + "xyz" * 20 for number in range(20))
+    card = AdapterCard.read(world.folders["router"]).model_copy(update={"labels": labels})
+    folder = make_adapter(lambda: make_model(world.processor), tmp_path / "wide", card)
+    router = AdapterRef("wide", world.store.add(folder).digest)
+    experts = tuple(AdapterRef(label, world.stack.experts[0].digest) for label in labels)
+    with pytest.raises(InputError, match=r"labels of 'wide' are no choice: .* more than 512 tokens"):
+        http.deploy(replace(world.stack, router=router, experts=experts))
+
+
+def test_a_stack_of_more_adapters_than_our_server_serves_is_refused_at_deploy(world: Any, http: HttpEngine) -> None:
+    more = tuple(AdapterRef(f"more-{number}", world.stack.experts[0].digest) for number in range(20))
+    with pytest.raises(InputError, match="The stack has 25 adapters; its server serves at most 24"):
+        http.deploy(replace(world.stack, experts=(*world.stack.experts, *more)))
 
 
 # A server of the test's own making, for what a good one does not do
@@ -189,6 +210,21 @@ def test_a_stream_that_goes_wrong_keeps_its_kind(
         list(events)
     assert type(raised.value) is error
     assert "secret" not in str(raised.value)
+
+
+def test_a_stack_refused_in_the_middle_of_a_stream_is_no_fault_of_the_client(world: Any) -> None:
+    engine = scripted(world, lambda _: decided("bo"))
+    events = engine.stream(world.requests(1)[0])
+    assert isinstance(next(events), Decision)
+
+    def another(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/v1/models":
+            return httpx.Response(200, json={"data": [{"id": "another base"}]})
+        return httpx.Response(404, json={"error": {"message": "The model `bo` does not exist."}})
+
+    engine._server._client = httpx.Client(transport=httpx.MockTransport(another), base_url="http://vllm")
+    with pytest.raises(EngineError, match=r"cannot be deployed again: .*another base"):
+        next(events)
 
 
 def test_a_late_server_is_busy_before_and_within_its_answer(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:

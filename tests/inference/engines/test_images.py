@@ -163,6 +163,14 @@ def test_an_empty_profile_behind_the_pixels_is_refused() -> None:
         decode(whole[:-12] + chunk(b"iCCP", b"") + whole[-12:])
 
 
+def test_reencoding_drops_profile_and_transparent_colour() -> None:
+    marked = encoded("PNG", icc_profile=b"somebody's", transparency=(3, 0, 0))
+    for clean in (reencode(marked), portable(marked)):
+        with Image.open(io.BytesIO(clean)) as image:
+            image.load()
+            assert image.info == {}
+
+
 @given(st.sampled_from(["PNG", "JPEG", "WEBP"]), st.data())
 def test_any_damage_is_decoded_or_refused(kind: str, data: st.DataObject) -> None:
     damaged = bytearray(encoded(kind))

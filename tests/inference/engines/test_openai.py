@@ -80,6 +80,13 @@ def test_adapters_are_models_by_name_and_hash(client: Client, world: Any) -> Non
     assert {model["parent"] for model in adapters} == {world.stack.base}
 
 
+def test_what_choices_begin_with_alike_counts_once(client: Client) -> None:
+    choices = [f"{'the same beginning of all ' * 4}{number:02}" for number in range(40)]
+    answer = client.complete(client.chat(client.router, structured_outputs={"choice": choices}))
+    assert answer.status_code == 200
+    assert answer.json()["choices"][0]["message"]["content"] in choices
+
+
 def test_an_adapter_answers_as_in_process(client: Client, engine: InProcessEngine, world: Any) -> None:
     answer = client.complete(client.chat(client.expert)).json()
     assert (answer["object"], answer["model"]) == ("chat.completion", model_name(client.expert))

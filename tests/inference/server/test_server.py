@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -46,6 +46,8 @@ class FakeEngine:
         self.queued: list[Future[Any]] = []
         self.closed = False
         self.loadable = threading.Event()
+        self.asked, self.told_status = threading.Event(), threading.Event()
+        self.told_status.set()
 
     def load(self) -> FakeEngine:
         self.loadable.wait(10)
@@ -66,6 +68,8 @@ class FakeEngine:
         return self._answer(request, RESULT)
 
     def status(self) -> dict[str, object]:
+        self.asked.set()
+        self.told_status.wait(10)
         return {"base": "sha256:b"}
 
     def close(self) -> None:
@@ -233,6 +237,20 @@ def test_a_client_that_left_is_dropped_from_the_queue(fake: FakeEngine, ready: s
     with pytest.raises(httpx.ReadTimeout):
         httpx.post(f"{ready}/infer", headers=HEADERS, content=wire.dump_request(REQUEST), timeout=0.1)
     eventually(lambda: fake.queued and fake.queued[0].cancelled())
+
+
+def test_a_slow_status_holds_nobody_up(fake: FakeEngine, ready: str, remote: RemoteEngine) -> None:
+    """As that of an engine which asks Modal is."""
+    fake.told_status.clear()
+    with ThreadPoolExecutor(1) as caller:
+        status = caller.submit(remote.status)
+        assert fake.asked.wait(5)
+        try:
+            assert httpx.get(f"{ready}/health", timeout=3).status_code == 200
+            assert remote.infer(REQUEST) == RESULT
+        finally:
+            fake.told_status.set()
+        assert status.result(5) == {"base": "sha256:b"}
 
 
 def test_a_stream_tells_everything_in_order(fake: FakeEngine, remote: RemoteEngine) -> None:
