@@ -297,14 +297,17 @@ class InProcessEngine:
         return job.future
 
     def _job(self, asked: Request | Chat, deployment: Deployment, deadline: float, **options: Any) -> Job:
-        """The request, checked and prepared for the first adapter; it owns the pins of the deployment from now on."""
+        """The request, checked and prepared for every pixel budget; it owns the pins of the deployment from now on."""
         try:
             first, prompts = deployment.first, self._runner.prompts
             self._pool.check(first.ref.digest)
             turns = asked.turns(first.card) if isinstance(asked, Chat) else Turns.of(first.card, asked.prompt)
             request = asked.request(turns) if isinstance(asked, Chat) else asked
             job = Job.of(request, deployment, deadline, **options)
-            job.pixels = prompts.pixels(job.image, first.card.min_pixels, first.card.max_pixels)
+            job.pixels = prompts.pixels(job.image, *first.budget)
+            if job.answers:
+                budgets = {expert.budget for expert in deployment.experts.values()} - {first.budget}
+                job.others = {budget: prompts.pixels(job.image, *budget) for budget in budgets}
             job.prompt = prompts.turns_ids(turns, job.pixels.grid)
             self._runner.check_length(job.prompt, job.max_tokens)
             job.mark("preprocess")

@@ -30,6 +30,11 @@ class Role:
     template: str
     proven: bool
 
+    @property
+    def budget(self) -> tuple[int, int]:
+        """The least and most pixels of the screenshot as the adapter sees it."""
+        return self.card.min_pixels, self.card.max_pixels
+
 
 @dataclass(frozen=True)
 class Deployment:
@@ -73,7 +78,8 @@ class Job:
     future: Future[Any] = field(default_factory=Future)
 
     image_digest: str = ""  # of the encoded image
-    pixels: Pixels | None = None  # for the first adapter, until they are looked at
+    pixels: Pixels | None = None  # of whose turn it is to see them, until they are looked at
+    others: dict[tuple[int, int], Pixels] = field(default_factory=dict)  # for experts of other budgets than the first's
     prompt: list[int] = field(default_factory=list)  # of the adapter whose turn it is
     view: View | None = None
     prefix: Prefix | None = None  # what the base alone has read for an activated adapter

@@ -172,18 +172,13 @@ class Worker:
 
     def _answering(self, jobs: Sequence[Job]) -> list[Job]:
         """Let every job see and read what its expert was trained to."""
-        ready, blind = [], []
+        ready = []
         for job in jobs:
             expert = job.expert = job.expert or job.deployment.first
             try:
                 self._pool.check(expert.ref.digest)
                 if job.decision and not job.tokens:
-                    first = job.deployment.first.card
-                    if (expert.card.min_pixels, expert.card.max_pixels) != (first.min_pixels, first.max_pixels):
-                        blind.append(job)
-                        job.pixels = self._runner.prompts.pixels(
-                            job.image, expert.card.min_pixels, expert.card.max_pixels
-                        )
+                    job.pixels = job.others.get(expert.budget)
                     grid = job.pixels.grid if job.pixels else job.view.grid if job.view else None
                     assert grid is not None  # noqa: S101 - it was looked at, or is about to be
                     job.prompt = self._runner.prompts.ids(expert.card, job.words, grid)
@@ -203,7 +198,7 @@ class Worker:
             starts = batch.next_position[:, 0].tolist()
             for row, (job, token) in enumerate(zip(group, choose(prefilled.logits), strict=True)):
                 job.mark("prefill")
-                job.start, job.fed, job.prefix = starts[row], 0, None
+                job.start, job.fed, job.prefix, job.others = starts[row], 0, None, {}
                 if self._goes_on(job, token):
                     self._kept.join(prefilled.cache, row, len(job.prompt))
                     self.running.append(job)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -125,6 +127,25 @@ def test_threads_give_the_answers_of_one_after_the_other(world: Any, engine: InP
     with ThreadPoolExecutor(4) as threads:
         got = [(r.text, r.decision.label) for r in threads.map(engine.infer, requests)]
     assert got == expected
+
+
+def test_the_models_thread_preprocesses_no_screenshot(
+    world: Any, engine: InProcessEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though every expert sees it in another pixel budget than the router."""
+    other = world.stack.experts[2].digest
+    stack = replace(world.stack, experts=tuple(replace(expert, digest=other) for expert in world.stack.experts))
+    engine.deploy(stack)
+    pixels, threads = engine._runner.prompts.pixels, []
+
+    def watched(*arguments: Any) -> Any:
+        threads.append(threading.current_thread().name)
+        return pixels(*arguments)
+
+    monkeypatch.setattr(engine._runner.prompts, "pixels", watched)
+    results = [engine.infer(replace(request, stack=stack.digest)) for request in world.requests(6)]
+    assert any(result.decision.adapter for result in results)
+    assert set(threads) == {threading.current_thread().name}
 
 
 def test_timings_add_up(world: Any, engine: InProcessEngine) -> None:
