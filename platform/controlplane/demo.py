@@ -25,6 +25,21 @@ SEED, UNSEEN_SEED = 1, 2
 REQUESTS_PER_CLASS = 4
 
 
+_interrupts: list[int] = []
+
+
+def interrupt(number: int, _: object) -> None:
+    """SIGINT or SIGTERM: stop."""
+    _interrupts.append(number)
+    raise KeyboardInterrupt
+
+
+def heed_interrupt() -> None:
+    """Stop if an interrupt was lost in code that drops the exceptions of a signal's handler."""
+    if _interrupts:
+        raise KeyboardInterrupt
+
+
 class Steps:
     """Times the steps and says which one is on."""
 
@@ -34,6 +49,7 @@ class Steps:
     @contextmanager
     def step(self, name: str, title: str) -> Iterator[None]:
         """Time the block under `name`."""
+        heed_interrupt()
         print(f"\n• {title}", flush=True)
         started = time.monotonic()
         yield
@@ -44,7 +60,8 @@ def main() -> int:
     """Set up ports, start the processes, run the job, report; 0 if everything succeeded."""
     from controlplane.processes import free_port
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stops the processes, as Ctrl-C does
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupt)
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "controlplane.settings")
     port = free_port()
     os.environ["SWITCHYARD_PORT"] = str(port)
@@ -126,6 +143,7 @@ def register_samples(root: Path) -> None:
 
 def advance_bar(bar: Any, done: int, total: int) -> None:
     """Bring a progress bar to `done`."""
+    heed_interrupt()
     bar.update(done - bar.n)
 
 
