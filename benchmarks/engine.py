@@ -8,6 +8,8 @@ of throughputs, larger is better.
 
 `bounds` are what a processor allows that vision and prompts fill already (the tiny base's don't), from the stages of
 single requests: alone, stacking costs at least one more pass over the prompt; eight at once save at most the decoding.
+
+`--alone` asks one request at a time only, of three adapters, in minutes, and writes `engine-alone.json`.
 """
 
 from __future__ import annotations
@@ -21,8 +23,9 @@ import statistics
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from functools import cached_property
 from pathlib import Path
 from random import Random
 
@@ -41,7 +44,7 @@ from inference.engines.in_process import InProcessEngine, Limits, generate_batch
 from inference.engines.in_process.prompts import PromptBuilder
 from inference.engines.types import AdapterRef, Request, StackSpec
 
-RESULT = Path(__file__).parent / "results" / "engine.json"
+RESULTS = Path(__file__).parent / "results"
 POPULATIONS = (3, 16, 64)
 NAME_TOKENS = 6  # of a router's answer where it is generated
 FRESH_ROUNDS = 2  # loading a base is slow
@@ -50,17 +53,18 @@ FRESH_ROUNDS = 2  # loading a base is slow
 class Bench:
     """An engine with 64 experts, and the ways to ask it."""
 
-    def __init__(self, size: Size, folder: Path, tokens: int) -> None:
+    def __init__(self, size: Size, folder: Path, tokens: int, populations: Sequence[int]) -> None:
         self.size = size
+        self.populations = populations
         self.tokens = tokens
         self.base = make_base(size, folder / "base")
         self.store = Store(folder / "store")
         self.times: dict[str, list[float]] = defaultdict(list)
         self.stages: list[dict[str, float]] = []  # of the stacked requests alone
         self.bytes: dict[str, object] = {}
-        names = [f"expert-{number}" for number in range(max(POPULATIONS))]
+        names = [f"expert-{number}" for number in range(max(populations))]
         self.experts = [self._adapter(name) for name in tqdm(names, desc="adapters")]
-        self.routers = {count: self._adapter(f"router-{count}", tuple(names[:count])) for count in POPULATIONS}
+        self.routers = {count: self._adapter(f"router-{count}", tuple(names[:count])) for count in populations}
         self.talking_router = self._adapter("talking-router")
         opening = PromptBuilder(load_processor(self.base)).opening
         self.activated_expert = self._adapter("activated-expert", (), opening)
@@ -68,8 +72,12 @@ class Bench:
         limits = Limits(queue=64, deadline_s=3600, batch=16, stacks=200, adapters=100)
         self.engine = InProcessEngine.load(self.base, self.store.path, limits)
         self.stacks: dict[tuple[int, int], StackSpec] = {}
+
+    @cached_property
+    def peft(self) -> PeftMixed:
+        """PEFT's way, with a base of its own."""
         side_by_side = [*self.experts[:3], self.talking_router]
-        self.peft = PeftMixed(self.base, {ref.name: self.store.path(ref.digest) for ref in side_by_side})
+        return PeftMixed(self.base, {ref.name: self.store.path(ref.digest) for ref in side_by_side})
 
     def _adapter(self, name: str, labels: tuple[str, ...] = (), invocation: tuple[int, ...] = ()) -> AdapterRef:
         with tempfile.TemporaryDirectory() as folder:
@@ -84,7 +92,7 @@ class Bench:
 
     def deploy(self) -> None:
         """All stacks, timed, and what they take."""
-        for population in POPULATIONS:
+        for population in self.populations:
             for expert in range(population):
                 stack = self.stack(population, expert)
                 held = self.experts[expert].digest in self.engine.status()["adapters"]  # type: ignore[operator]
@@ -143,7 +151,7 @@ class Bench:
         for count in sorted({*concurrent, 8}):
             ways.append((f"{count}_one_adapter", lambda count=count: self._at_once(seed, count, 3, 1)))
             ways.append((f"{count}_mixed", lambda count=count: self._at_once(seed, count, 3, 3)))
-        for population in POPULATIONS:
+        for population in self.populations:
             ways.append((f"adapters_{population}", lambda p=population: self._at_once(seed, 8, p, p)))
         ways.append(("eight_sequential", lambda: [self.engine.infer(self.request(seed + i, i % 3)) for i in range(8)]))
         ways.append(("eight_peft", lambda: self._at_once_with_peft(seed, 8)))
@@ -162,12 +170,8 @@ class Bench:
             future.result()
 
     def report(self, rounds: int) -> dict[str, object]:
-        """The ratios, round by round, and the medians of the times."""
+        """The machine, the ratios of single requests, and the medians of all times."""
         times = self.times
-
-        def ratio(over: str, under: str) -> float:
-            return statistics.median(a / b for a, b in zip(times[over], times[under], strict=False))
-
         return {
             "device": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine(),
             "threads": torch.get_num_threads(),
@@ -176,21 +180,12 @@ class Bench:
             "rounds": rounds,
             "tokens": self.tokens,
             "alone": {
-                "plain_over_expert_only": ratio("plain", "expert_only"),
-                "alora_over_expert_only": ratio("alora", "alora_expert_only"),
-                "two_calls_over_expert_only": ratio("two_calls", "expert_only"),
-                "fresh_base_over_expert_only": ratio("fresh_base", "expert_only"),
-            },
-            "eight": {
-                "mixed_over_one_adapter": ratio("8_one_adapter", "8_mixed"),
-                "over_sequential": ratio("eight_sequential", "8_mixed"),
-                "over_peft": ratio("eight_peft", "8_mixed"),
+                "plain_over_expert_only": self._ratio("plain", "expert_only"),
+                "alora_over_expert_only": self._ratio("alora", "alora_expert_only"),
+                "two_calls_over_expert_only": self._ratio("two_calls", "expert_only"),
+                "fresh_base_over_expert_only": self._ratio("fresh_base", "expert_only"),
             },
             "bounds": self._bounds(),
-            "adapters_64_over_3": ratio("adapters_64", "adapters_3"),
-            "adapters_16_over_3": ratio("adapters_16", "adapters_3"),
-            "load_ms": statistics.median(times["load_ms"]),
-            "deploy_ms": statistics.median(times["deploy_ms"]),
             "shares_alone": {
                 stage: statistics.median(told[stage] / told["total"] for told in self.stages)
                 for stage in ("preprocess", "queue", "vision", "route", "prefill", "decode")
@@ -198,6 +193,24 @@ class Bench:
             "bytes": self.bytes | {"peak": peak_bytes()},
             "ms": {name: spread(values) for name, values in times.items()},
         }
+
+    def report_together(self) -> dict[str, object]:
+        """The ratios of many requests at once, and what many adapters took to load."""
+        return {
+            "eight": {
+                "mixed_over_one_adapter": self._ratio("8_one_adapter", "8_mixed"),
+                "over_sequential": self._ratio("eight_sequential", "8_mixed"),
+                "over_peft": self._ratio("eight_peft", "8_mixed"),
+            },
+            "adapters_64_over_3": self._ratio("adapters_64", "adapters_3"),
+            "adapters_16_over_3": self._ratio("adapters_16", "adapters_3"),
+            "load_ms": statistics.median(self.times["load_ms"]),
+            "deploy_ms": statistics.median(self.times["deploy_ms"]),
+        }
+
+    def _ratio(self, over: str, under: str) -> float:
+        """The median of the rounds' ratios."""
+        return statistics.median(a / b for a, b in zip(self.times[over], self.times[under], strict=False))
 
     def _bounds(self) -> dict[str, float]:
         """See the module's docstring."""
@@ -265,23 +278,27 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--tokens", type=int, default=default_tokens, help="of an answer")
     parser.add_argument("--concurrent", type=int, nargs="+", default=[1, 4, 8, 16], help="8 is always among them")
+    parser.add_argument("--alone", action="store_true", help="one request at a time only")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(SIZES[options.size], Path(folder), options.tokens)
+        populations = POPULATIONS[:1] if options.alone else POPULATIONS
+        bench = Bench(SIZES[options.size], Path(folder), options.tokens, populations)
         try:
             bench.deploy()
-            bench.engine.infer(bench.request(0, 0))  # warm
+            for stack in (bench.stacks[3, 0], bench.activated):  # warm
+                bench.engine.infer(replace(bench.request(0, 0), stack=stack.digest))
             for seed in tqdm(range(1, options.rounds + 1), desc="rounds"):
                 bench.alone(seed)
-                bench.together(seed, options.concurrent)
-            result = bench.report(options.rounds)
+                if not options.alone:
+                    bench.together(seed, options.concurrent)
+            result = bench.report(options.rounds) | ({} if options.alone else bench.report_together())
         finally:
             bench.engine.close()
     for name, values in result["ms"].items():  # type: ignore[attr-defined]
         print(f"{name:18} {values['median']:9.0f} ms  ({values['low']:.0f} to {values['high']:.0f})")
     text = json.dumps(result, indent=2)
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(text + "\n")
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / ("engine-alone.json" if options.alone else "engine.json")).write_text(text + "\n")
     print(text)
 
 
