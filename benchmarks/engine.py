@@ -3,8 +3,9 @@
 Everything is timed side by side, in turn, on one model with random weights (`tiny` is the repository's own base), so
 that a busy machine slows all of it alike: only the ratios mean something. With one CPU thread it is the process's own
 CPU time that counts, which other processes hardly disturb, else the time that passes. Prints medians and quartiles,
-writes `benchmarks/results/engine.json`. Ratios called `over` are of times, smaller is better, save `eight.*`: those are
-of throughputs, larger is better.
+writes `benchmarks/results/engine.json`; a size that is not the machine's own goes to `engine-SIZE.json`. Ratios called
+`over` are of times, smaller is better, save `eight.*`: those are of throughputs, larger is better. `ratios` holds each
+one's spread over the rounds.
 
 `bounds` are what a processor allows that vision and prompts fill already (the tiny base's don't), from the stages of
 single requests: alone, stacking costs at least one more pass over the prompt; eight at once save at most the decoding.
@@ -62,6 +63,7 @@ class Bench:
         self.times: dict[str, list[float]] = defaultdict(list)
         self.stages: list[dict[str, float]] = []  # of the stacked requests alone
         self.bytes: dict[str, object] = {}
+        self.ratios: dict[str, dict[str, float]] = {}
         names = [f"expert-{number}" for number in range(max(populations))]
         self.experts = [self._adapter(name) for name in tqdm(names, desc="adapters")]
         self.routers = {count: self._adapter(f"router-{count}", tuple(names[:count])) for count in populations}
@@ -105,11 +107,12 @@ class Bench:
         named = tuple(AdapterRef(f"expert-{number}", self.activated_expert.digest) for number in range(3))
         self.activated = StackSpec(self.engine.base, self.activated_router, named)
         self.engine.deploy(self.activated)
+        self.bytes["deployed"] = peak_bytes()  # before the other ways to stack load bases of their own
 
     def request(self, seed: int, expert: int, population: int = 3) -> Request:
         """A drawn screen for that expert."""
         digest = self.stacks[population, expert].digest
-        return Request(digest, screenshot(seed, self.size.pixels), "Do what is asked.", self.tokens)
+        return Request(digest, screenshot(seed, self.size.screen), "Do what is asked.", self.tokens)
 
     def alone(self, seed: int) -> None:
         """One request at a time: the expert only and stacked, plain and activated, and the two usual ways to stack."""
@@ -182,6 +185,7 @@ class Bench:
             "alone": {
                 "plain_over_expert_only": self._ratio("plain", "expert_only"),
                 "alora_over_expert_only": self._ratio("alora", "alora_expert_only"),
+                "alora_over_plain_expert_only": self._ratio("alora", "expert_only"),
                 "two_calls_over_expert_only": self._ratio("two_calls", "expert_only"),
                 "fresh_base_over_expert_only": self._ratio("fresh_base", "expert_only"),
             },
@@ -209,8 +213,10 @@ class Bench:
         }
 
     def _ratio(self, over: str, under: str) -> float:
-        """The median of the rounds' ratios."""
-        return statistics.median(a / b for a, b in zip(self.times[over], self.times[under], strict=False))
+        """The median of the rounds' ratios, whose spread goes into `ratios`."""
+        ratios = spread([a / b for a, b in zip(self.times[over], self.times[under], strict=False)])
+        self.ratios[f"{over} / {under}"] = ratios
+        return ratios["median"]
 
     def _bounds(self) -> dict[str, float]:
         """See the module's docstring."""
@@ -247,12 +253,11 @@ def rotated(ways: list[tuple[str, Callable[[], object]]], by: int) -> list[tuple
     return ways[start:] + ways[:start]
 
 
-def screenshot(seed: int, pixels: int) -> bytes:
-    """A drawn screen as PNG, enlarged to so many pixels."""
+def screenshot(seed: int, screen: tuple[int, int]) -> bytes:
+    """A drawn screen as PNG, enlarged to that width and height."""
     rng, out = Random(seed), io.BytesIO()
     image: Image.Image = KINDS[rng.choice(sorted(KINDS))].draw(Screen(rng)).image
-    side = int(pixels**0.5)
-    image.resize((side, side)).save(out, "PNG")
+    image.resize(screen).save(out, "PNG")
     return out.getvalue()
 
 
@@ -270,7 +275,7 @@ def clock_name() -> str:
     return "process_time" if alone else "perf_counter"
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     default, default_tokens = ("8b", 64) if torch.cuda.is_available() else ("mid", 24)
@@ -279,7 +284,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=default_tokens, help="of an answer")
     parser.add_argument("--concurrent", type=int, nargs="+", default=[1, 4, 8, 16], help="8 is always among them")
     parser.add_argument("--alone", action="store_true", help="one request at a time only")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
         populations = POPULATIONS[:1] if options.alone else POPULATIONS
         bench = Bench(SIZES[options.size], Path(folder), options.tokens, populations)
@@ -294,11 +299,16 @@ def main() -> None:
             result = bench.report(options.rounds) | ({} if options.alone else bench.report_together())
         finally:
             bench.engine.close()
+    result["ratios"] = bench.ratios
     for name, values in result["ms"].items():  # type: ignore[attr-defined]
-        print(f"{name:18} {values['median']:9.0f} ms  ({values['low']:.0f} to {values['high']:.0f})")
+        print(f"{name:40} {values['median']:9.0f} ms  ({values['low']:.0f} to {values['high']:.0f})")
+    for name, values in bench.ratios.items():
+        print(f"{name:40} {values['median']:9.3f}     ({values['low']:.3f} to {values['high']:.3f})")
     text = json.dumps(result, indent=2)
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / ("engine-alone.json" if options.alone else "engine.json")).write_text(text + "\n")
+    kind = "-alone" if options.alone else ""
+    size = "" if options.size == default else f"-{options.size}"
+    (RESULTS / f"engine{size}{kind}.json").write_text(text + "\n")
     print(text)
 
 

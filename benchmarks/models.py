@@ -20,7 +20,7 @@ from adapters.card import AdapterCard
 
 @dataclass(frozen=True)
 class Size:
-    """A base's sizes, those of its screenshots in pixels, and the rank of its adapters. `layers` 0: the tiny base."""
+    """A base's sizes, width and height of its screenshots, and its adapters' rank. `layers` 0: the tiny base."""
 
     layers: int = 0
     hidden: int = 0
@@ -33,15 +33,20 @@ class Size:
     vision_inner: int = 0
     vision_heads: int = 0
     vision_depth: int = 0
-    pixels: int = 192 * 192
+    screen: tuple[int, int] = (192, 192)
     rank: int = 16
     dtype: str = "float32"
+
+    @property
+    def pixels(self) -> int:
+        """Of a screenshot."""
+        return self.screen[0] * self.screen[1]
 
 
 SIZES = {
     "tiny": Size(),
-    "mid": Size(22, 1024, 3072, 16, 8, 64, 32_768, 768, 3072, 12, 12, 448 * 448, 8),
-    "8b": Size(36, 4096, 12_288, 32, 8, 128, 151_936, 1152, 4304, 16, 27, 1024 * 1024, 16, "bfloat16"),
+    "mid": Size(22, 1024, 3072, 16, 8, 64, 32_768, 768, 3072, 12, 12, (448, 448), 8),
+    "8b": Size(36, 4096, 12_288, 32, 8, 128, 151_936, 1152, 4304, 16, 27, (1920, 1080), 16, "bfloat16"),
 }
 
 

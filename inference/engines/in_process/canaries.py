@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,11 +18,11 @@ from adapters.card import AdapterCard
 from datasets_app.errors import InputError
 from inference.engines.checks import check_words
 from inference.engines.images import decode
-from inference.engines.in_process.batch import look
+from inference.engines.in_process.batch import View, look
 from inference.engines.in_process.files import ReadAdapter
 from inference.engines.in_process.lora import NO_ADAPTER, LoraSlots
 from inference.engines.in_process.passes import prefill
-from inference.engines.in_process.prefixes import Continuation, invoked_at, join, read
+from inference.engines.in_process.prefixes import Continuation, Prefix, invoked_at, join, read
 from inference.engines.in_process.prompts import Pixels
 from inference.engines.in_process.runner import Runner
 
@@ -32,6 +34,7 @@ TOLERANCE = {"float32": (1e-4, 5e-3), "float16": (5e-3, 1e-2), "bfloat16": (3e-2
 
 In units of the largest recorded logit. float32 on another device: GPUs convolve in TF32."""
 
+KEPT = 8  # readings of the base, a few megabytes each
 NOISE = 4  # a difference of so many units in the last place of the largest logit is no difference
 
 
@@ -58,9 +61,9 @@ def record(runner: Runner, card: AdapterCard, base: Callable[[], AbstractContext
     pngs = screens()
     asked = _Asked(runner, card, [(png, WORDS) for png in pngs])
     with runner.serving():
-        adapted = asked.logits()
+        adapted = asked.logits(runner)
         with base():
-            plain = asked.logits()
+            plain = asked.logits(runner)
     differences = _differences(adapted, plain, runner)
     best = adapted.topk(TOKENS)
     adapted_modules = {name for name, module in runner.model.named_modules() if hasattr(module, "lora_A")}
@@ -82,14 +85,64 @@ def record(runner: Runner, card: AdapterCard, base: Callable[[], AbstractContext
     )
 
 
+class Prover:
+    """Asks canaries of adapters in the slots of one model. Any thread may `prepare`.
+
+    What the base alone makes of canaries is kept: most versions are asked the same ones.
+    """
+
+    def __init__(self, runner: Runner, slots: LoraSlots) -> None:
+        self._runner, self._slots = runner, slots
+        self._readings: dict[bytes, _Reading] = {}  # by what is asked, the one used longest ago first
+
+    def prepare(self, adapter: ReadAdapter) -> Proof:
+        """The proof of that adapter; InputError if it was not trained for this model or its template."""
+        return Proof(self._runner, self, adapter)
+
+    def answers(self, asked: _Asked, slot: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """The logits (canaries, words), float32, of the adapter in `slot` and of the base alone.
+
+        Only the thread that runs the model may call this.
+        """
+        reading = self._readings.pop(asked.key, None) or self._read(asked)
+        self._readings[asked.key] = reading
+        for key in list(self._readings)[:-KEPT]:
+            del self._readings[key]
+        return self._logits(asked, reading.views, reading.prefixes, slot), reading.logits
+
+    def _read(self, asked: _Asked) -> _Reading:
+        views = look(self._runner.model, asked.pixels)
+        prefixes = read(self._runner, self._slots, asked.beginnings, views) if asked.card.invocation else []
+        return _Reading(views, prefixes, self._logits(asked, views, prefixes, NO_ADAPTER))
+
+    def _logits(self, asked: _Asked, views: Sequence[View], prefixes: Sequence[Prefix], slot: int) -> torch.Tensor:
+        """An activated adapter begins behind what the base has read."""
+        if asked.card.invocation:
+            pairs = zip(asked.prompts, prefixes, strict=True)
+            batch = join([Continuation(asked.card, *pair) for pair in pairs], self._runner.model.device)
+        else:
+            batch = self._runner.collate(asked.prompts, views)
+        with self._slots.use(self._slots.rows([slot] * len(asked.prompts))):
+            return prefill(self._runner.model, batch).logits.float()
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """What the base alone makes of canaries; prefixes where activated adapters are asked them."""
+
+    views: list[View]
+    prefixes: list[Prefix]
+    logits: torch.Tensor
+
+
 class Proof:
     """Whether an adapter is what its training made: any thread prepares it, the model's thread calls it.
 
     An adapter without canaries is asked our own, to see that it does anything at all.
     """
 
-    def __init__(self, runner: Runner, slots: LoraSlots, adapter: ReadAdapter) -> None:
-        self._runner, self._slots, self._known = runner, slots, adapter.canaries
+    def __init__(self, runner: Runner, prover: Prover, adapter: ReadAdapter) -> None:
+        self._runner, self._prover, self._known = runner, prover, adapter.canaries
         runner.check(adapter.card)
         if self._known and self._known.template != runner.prompts.template(adapter.card):
             raise InputError(
@@ -100,8 +153,8 @@ class Proof:
         self._asked = _Asked(runner, adapter.card, questions)
 
     def __call__(self, slot: int) -> None:
-        """One forward pass with and without the adapter in `slot`; InputError saying why it may not serve."""
-        adapted, base = self._asked.in_slots(self._slots, [slot, NO_ADAPTER])
+        """Ask the adapter in `slot`; InputError saying why it may not serve."""
+        adapted, base = self._prover.answers(self._asked, slot)
         _differences(adapted, base, self._runner)
         if self._known:
             self._compare(self._known, adapted)
@@ -132,36 +185,32 @@ def _differences(adapted: torch.Tensor, base: torch.Tensor, runner: Runner) -> t
 
 
 class _Asked:
-    """Canaries as the model reads them."""
+    """Canaries as the model reads them; `beginnings` are the `prompts` up to an activated adapter's invocation."""
 
     def __init__(self, runner: Runner, card: AdapterCard, questions: Sequence[tuple[bytes, str]]) -> None:
-        self._runner = runner
-        self._card = card
-        self._pixels: list[Pixels] = []
-        self._prompts: list[list[int]] = []
+        self.card = card
+        self.pixels: list[Pixels] = []
+        self.prompts: list[list[int]] = []
         for png, words in questions:
             check_words(words)
             pixels = runner.prompts.pixels(decode(png), card.min_pixels, card.max_pixels)
-            self._pixels.append(pixels)
-            self._prompts.append(runner.prompts.ids(card, words, pixels.grid))
+            self.pixels.append(pixels)
+            self.prompts.append(runner.prompts.ids(card, words, pixels.grid))
+        self.key = self._digest()
 
-    def logits(self) -> torch.Tensor:
+    def logits(self, runner: Runner) -> torch.Tensor:
         """The logits behind the prompts, of whatever the model is now: (canaries, words), float32."""
-        batch = self._runner.collate(self._prompts, look(self._runner.model, self._pixels))
-        return prefill(self._runner.model, batch).logits.float()
+        batch = runner.collate(self.prompts, look(runner.model, self.pixels))
+        return prefill(runner.model, batch).logits.float()
 
-    def in_slots(self, slots: LoraSlots, numbers: Sequence[int]) -> tuple[torch.Tensor, ...]:
-        """The same for the adapter of each slot, in one pass; an activated one begins behind what the base has read."""
-        model, count = self._runner.model, len(self._prompts)
-        views = look(model, self._pixels)
-        if self._card.invocation:
-            starts = [prompt[: invoked_at(self._card, prompt)] for prompt in self._prompts]
-            prefixes = read(self._runner, slots, starts, views)
-            pairs = zip(self._prompts, prefixes, strict=True)
-            continued = [Continuation(self._card, prompt, prefix) for prompt, prefix in pairs]
-            batch = join(continued * len(numbers), model.device)
-        else:
-            batch = self._runner.collate(self._prompts * len(numbers), views * len(numbers))
-        with slots.use(slots.rows([number for number in numbers for _ in range(count)])):
-            answers: tuple[torch.Tensor, ...] = prefill(model, batch).logits.float().split(count)
-        return answers
+    @property
+    def beginnings(self) -> list[list[int]]:
+        """EngineError for a plain adapter."""
+        return [prompt[: invoked_at(self.card, prompt)] for prompt in self.prompts]
+
+    def _digest(self) -> bytes:
+        """Of all that the base's reading depends on."""
+        digest = hashlib.sha256(repr((self.card.invocation, self.prompts)).encode())
+        for pixels in self.pixels:
+            digest.update(repr(pixels.grid.tolist()).encode() + pixels.values.numpy().tobytes())
+        return digest.digest()

@@ -18,10 +18,11 @@ from datasets_app.errors import InputError
 from inference.engines.base import EngineError
 from inference.engines.chat import Chat, Completion, Token, Turns, check_choices, model_name
 from inference.engines.checks import check_kind, check_labels, check_stack
-from inference.engines.in_process.canaries import Proof
+from inference.engines.in_process.canaries import Prover
 from inference.engines.in_process.files import read_adapter
 from inference.engines.in_process.jobs import Deployment, Job, Role
 from inference.engines.in_process.lora import LoraSlots
+from inference.engines.in_process.packed import pack
 from inference.engines.in_process.pool import AdapterPool
 from inference.engines.in_process.receipts import Receipts
 from inference.engines.in_process.runner import Runner
@@ -61,6 +62,8 @@ class InProcessEngine:
         self._runner = Runner(model, processor)
         self._shape = BaseShape.of(model.config.get_text_config().to_dict())
         self._slots = LoraSlots(self._runner.model)
+        pack(self._runner.model)
+        self._prover = Prover(self._runner, self._slots)
         self._pool = AdapterPool(self._slots, self.limits.adapters)
         self._stacks = Stacks(self._pool, self.limits.stacks)
         self._models = Stacks(self._pool, self.limits.adapters)
@@ -332,7 +335,7 @@ class InProcessEngine:
                 return card
             try:
                 adapter = read_adapter(self._resolve(ref.digest), ref.digest, self.base, self._shape, dtype)
-                prove = Proof(self._runner, self._slots, adapter)
+                prove = self._prover.prepare(adapter)
                 return self._scheduler.call(lambda: self._pool.place(adapter, prove)).result()
             except InputError as error:
                 raise InputError(f"Adapter {ref.name[:80]!r}: {error}") from error

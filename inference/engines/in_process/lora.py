@@ -65,6 +65,7 @@ class Assignment:
 class SlotLinear(nn.Module):
     """A linear layer of the base, with A `a` (slots, rank, in) and B `b` (slots, out, rank) beside it."""
 
+    base: nn.Module
     a: torch.Tensor
     b: torch.Tensor
 
