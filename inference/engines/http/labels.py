@@ -8,7 +8,7 @@ by asking again for those alone.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from inference.engines.base import EngineError
@@ -28,12 +28,18 @@ class Step:
 Ask = Callable[[list[str]], Sequence[Step]]
 """An answer limited to these labels."""
 
+Part = tuple[tuple[str, ...], float]
+"""Labels that go on alike, and the share of the probability that goes to them."""
+
 
 def label_probabilities(labels: Sequence[str], ask: Ask) -> dict[str, float]:
-    """The labels' probabilities, which sum to 1. EngineError if an answer is no label."""
+    """The labels' probabilities, which sum to 1.
+
+    EngineError if an answer is no label, or is one that the server gives no probability.
+    """
     totals = dict.fromkeys(labels, 0.0)
-    answers: dict[tuple[str, ...], list[tuple[tuple[str, ...], float]]] = {}
-    groups = [(tuple(labels), 1.0)]
+    answers: dict[tuple[str, ...], list[Part]] = {}
+    groups: list[Part] = [(tuple(labels), 1.0)]
     while groups:
         group, mass = groups.pop()
         if len(group) == 1 or mass <= NEGLIGIBLE:
@@ -41,13 +47,24 @@ def label_probabilities(labels: Sequence[str], ask: Ask) -> dict[str, float]:
                 totals[label] += mass / len(group)
             continue
         if group not in answers:
-            answers[group] = list(_parts(group, ask(list(group))))
+            answers[group] = _smaller(group, _parts(group, ask(list(group))))
         groups += [(part, mass * share) for part, share in answers[group]]
     total = math.fsum(totals.values())
     return {label: value / total for label, value in totals.items()}
 
 
-def _parts(group: tuple[str, ...], steps: Sequence[Step]) -> Iterator[tuple[tuple[str, ...], float]]:
+def _smaller(group: tuple[str, ...], parts: Iterable[Part]) -> list[Part]:
+    """The parts but for the group itself, about which the same answer would come again: what is left stands for it."""
+    told = [(part, share) for part, share in parts if share > 0]
+    smaller = [(part, share) for part, share in told if part != group]
+    if not smaller:
+        raise EngineError("The engine's server gives its own answer no probability: it must tell those of its choice.")
+    same = math.fsum(share for part, share in told if part == group)
+    known = max(1.0 - same, math.fsum(share for _, share in smaller))
+    return [(part, share / known) for part, share in smaller]
+
+
+def _parts(group: tuple[str, ...], steps: Sequence[Step]) -> Iterator[Part]:
     """Into which labels the answer divides the group, and how the probability goes to them."""
     said, left = "", 1.0
     for step in steps:

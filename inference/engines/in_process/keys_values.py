@@ -20,7 +20,6 @@ class KeysValues:
         self.lengths: list[int] = []
         self._keys: list[torch.Tensor] = []  # a layer: (rows, heads, tokens, head size), of which much may be unused
         self._values: list[torch.Tensor] = []
-        self._room = (0, 0)  # rows, tokens
         self._row = self._column = torch.empty(0)
 
     @property
@@ -44,8 +43,11 @@ class KeysValues:
         self.lengths.append(length)
 
     def leave(self, row: int) -> None:
-        """Remove a row; the last one takes its number."""
+        """Remove a row; the last one takes its number. With the last of all goes the room that was made for many."""
         last = len(self.lengths) - 1
+        if not last:
+            self.lengths, self._keys, self._values = [], [], []
+            return
         for part in (*self._keys, *self._values):
             if row != last:
                 part[row] = part[last]
@@ -76,20 +78,22 @@ class KeysValues:
         self.lengths = [length + 1 for length in self.lengths]
 
     def _reserve(self, rows: int, tokens: int) -> None:
-        have_rows, have_tokens = self._room
-        if rows <= have_rows and tokens <= have_tokens:
-            return
-        if tokens > have_tokens:
-            have_rows = 1  # Room for rows that have left would be made longer with the others.
-        while have_rows < rows:
-            have_rows *= 2
-        while have_tokens < tokens:
-            have_tokens = max(FIRST_TOKENS, 2 * have_tokens)
+        """Each part by itself: where memory runs out in between, those before it have the room already."""
         for parts in (self._keys, self._values):
             for i, old in enumerate(parts):
-                if old.shape[0] < have_rows or old.shape[2] < have_tokens:  # else done before memory ran out
-                    new = old.new_zeros(have_rows, old.shape[1], max(have_tokens, old.shape[2]), old.shape[3])
-                    kept = min(have_rows, old.shape[0])
-                    new[:kept, :, : old.shape[2]] = old[:kept]
-                    parts[i] = new
-        self._room = have_rows, have_tokens
+                if old.shape[0] < rows or old.shape[2] < tokens:
+                    parts[i] = _larger(old, rows, tokens)
+
+
+def _larger(old: torch.Tensor, rows: int, tokens: int) -> torch.Tensor:
+    """The same with room to spare; room for rows that have left is not made longer with the others."""
+    have_tokens = old.shape[2]
+    have_rows = 1 if tokens > have_tokens else max(1, old.shape[0])
+    while have_rows < rows:
+        have_rows *= 2
+    while have_tokens < tokens:
+        have_tokens = max(FIRST_TOKENS, 2 * have_tokens)
+    new = old.new_zeros(have_rows, old.shape[1], have_tokens, old.shape[3])
+    kept = min(have_rows, old.shape[0])
+    new[:kept, :, : old.shape[2]] = old[:kept]
+    return new

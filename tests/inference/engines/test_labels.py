@@ -91,3 +91,24 @@ def test_a_server_that_tells_of_the_likeliest_only_is_asked_about_the_others() -
 def test_an_answer_that_is_no_label_is_an_error() -> None:
     with pytest.raises(EngineError, match="no label"):
         label_probabilities(["a", "b"], lambda _: [Step("Sure", {"Sure": 1.0}), Step(END, {END: 1.0})])
+
+
+@pytest.mark.parametrize("told", [{}, {"a": 0.0}, {"a": 0.0, "b": 0.0}, {"a": 0.0, "junk": 1.0}, {"a": 0.0, "c": 0.9}])
+def test_a_server_that_gives_its_own_answer_no_probability_is_an_error(told: dict[str, float]) -> None:
+    """As that of a log-probability of -9999 is."""
+    with pytest.raises(EngineError, match="gives its own answer no probability"):
+        label_probabilities(["a", "b"], lambda _: [Step("a", {"a": 0.0} | told), Step(END, {END: 1.0})])
+
+
+def test_a_way_that_all_labels_share_is_asked_about_once() -> None:
+    """Another token that all of them may begin with tells nothing."""
+    answer = [Step("ab", {"ab": 0.5, "a": 0.4999}), Step(END, {END: 0.75, "c": 0.25})]
+
+    def ask(labels: list[str]) -> list[Step]:
+        asked.append(labels)
+        return answer
+
+    asked: list[list[str]] = []
+    found = label_probabilities(["ab", "abc"], ask)
+    assert asked == [["ab", "abc"]]
+    assert found == pytest.approx({"ab": 0.75, "abc": 0.25})

@@ -118,6 +118,78 @@ def test_room_for_rows_that_have_left_is_not_made_longer() -> None:
     assert kept.lengths == [260, 260, 200]
 
 
+class Scarce(torch.Tensor):
+    """Of which only so many can be made."""
+
+    left = 0
+
+    def new_zeros(self, *size: Any, **options: Any) -> torch.Tensor:
+        type(self).left -= 1
+        if type(self).left < 0:
+            raise torch.OutOfMemoryError
+        return super().new_zeros(*size, **options)
+
+
+@pytest.mark.parametrize("fits", range(6))
+@pytest.mark.parametrize("tokens", [200, 300])
+def test_room_that_could_not_be_made_everywhere_is_made_later(fits: int, tokens: int) -> None:
+    """Of three layers' keys and values, whether there would be more rows or, of fewer rows, more tokens."""
+    prompts = DynamicCache([(torch.full((4, 2, 300, 4), 1.0 + layer),) * 2 for layer in range(3)])  # type: ignore[misc]
+    kept = KeysValues()
+    for row in range(4):
+        kept.join(prompts, row, 200)
+    if tokens > 256:
+        for row in (3, 2, 1):
+            kept.leave(row)
+    for parts in (kept._keys, kept._values):
+        parts[:] = [part.as_subclass(Scarce) for part in parts]
+    Scarce.left = fits
+    with pytest.raises(torch.OutOfMemoryError):
+        kept.join(prompts, 0, tokens)
+    Scarce.left = 1000
+    lengths = [*kept.lengths, *range(200, 208)]
+    for length in lengths[len(kept.lengths) :]:
+        kept.join(prompts, 0, length)
+    assert kept.lengths == lengths
+    kept.begin(torch.device("cpu"), torch.float32)
+    for layer in range(3):
+        told = torch.full((len(kept.lengths), 2, 1, 4), 9.0)
+        for part in kept.update(told, told, layer):
+            for row, length in enumerate(kept.lengths):
+                assert part[row, :, :length].eq(1.0 + layer).all()
+                assert part[row, :, length].eq(9).all()
+
+
+def test_no_room_is_kept_for_nobody() -> None:
+    kept, prompts = KeysValues(), DynamicCache([(torch.ones(2, 2, 300, 4), torch.ones(2, 2, 300, 4))])
+    for _ in range(2):
+        for row in range(2):
+            kept.join(prompts, row, 300)
+        for _ in range(2):
+            assert kept.nbytes
+            kept.leave(0)
+        assert kept.nbytes == 0
+
+
+def test_who_joins_after_memory_ran_out_is_answered(world: Any, truth: Truth) -> None:
+    requests = [replace(request, max_tokens=12) for request in world.requests(8)]
+    right = [expected(world, truth, request) for request in requests]
+    new_zeros, asked = torch.Tensor.new_zeros, []
+
+    def scarce(self: torch.Tensor, *size: Any, **options: Any) -> torch.Tensor:
+        if len(size) == 4 and size[0] > 1:  # room for more rows than one
+            asked.append(size)
+            if len(asked) in (3, 9):
+                raise torch.OutOfMemoryError
+        return new_zeros(self, *size, **options)
+
+    with running(world, batch=8) as engine, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.Tensor, "new_zeros", scarce)
+        results = engine.infer_many(requests)
+    assert len(asked) > 9
+    assert [(result.decision.label, result.text) for result in results] == right
+
+
 def larger(world: Any, folder: Path, rank: int) -> StackSpec:
     """The stack with one expert of that rank."""
     card, name = AdapterCard.read(world.folders["bo"]), world.stack.experts[0].name
