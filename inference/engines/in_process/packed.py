@@ -41,6 +41,6 @@ def pack(model: Any) -> None:
     if model.device.type != "cpu" or model.dtype != torch.float32 or not torch.backends.mkldnn.is_available():
         return
     for module in model.model.language_model.modules():
-        if isinstance(module, SlotLinear):
+        if isinstance(module, SlotLinear) and isinstance(module.base, nn.Linear):
             module.base = PackedLinear(module.base)
     model.lm_head = PackedLinear(model.lm_head)
