@@ -16,9 +16,9 @@ from workers.kinds import get_kind
 from workers.models import Attempt, Run
 from workers.recipes.manifest import ManifestError
 from workers.services.ending import close, end, lose, quietly_drop
-from workers.services.limits import Ending, ending, has_waited, limit
+from workers.services.limits import Ending, ending, has_failed, limit, longest
 from workers.services.money import charge, over_cap
-from workers.services.moves import LEASE, move, note, renew
+from workers.services.moves import FINE, LEASE, move, note, renew
 from workers.states import Status
 
 MIB = 2**20
@@ -73,7 +73,7 @@ def _ask(run: Run, attempt: Attempt, wanted: Ending | None) -> JobStatus:
 def _seen(run: Run, job: JobStatus) -> dict[str, Any]:
     """What a look at the job changes in the run's row."""
     now = timezone.now()
-    seen: dict[str, Any] = {"trouble": ""} if run.trouble else {}
+    seen = dict(FINE) if run.trouble else {}
     if job.progress and job.progress != run.progress:
         seen |= {"progress": job.progress, "heartbeat_at": now}
     elif job.state == JobState.PENDING:  # it waits for a machine: nothing is to be expected of it
@@ -92,10 +92,14 @@ def _give_up(run: Run, attempt: Attempt, wanted: Ending) -> None:
 
 
 def finish(run: Run) -> None:
-    """Go on with a finalisation whose worker is gone; give up on one that has failed for too long."""
-    if has_waited(run, "FINALIZE"):
+    """Go on with a finalisation that was cut short; give up on one that has failed, or gone on, for too long."""
+    words, whole = "", longest(run.backend)
+    if has_failed(run, "FINALIZE"):
         minutes = limit("FINALIZE").total_seconds() / 60
         words = f"Its result could not be recorded for {minutes:.0f} min: {run.trouble}"
+    elif timezone.now() > (run.moved_at or run.created_at) + whole:
+        words = f"Its result could not be recorded within {whole.total_seconds() / 3600:.0f} h."
+    if words:
         end(run, run.attempts.latest("number"), Status.FAILED, "failed", words)
     elif renew(run, LEASE):
         _finalize(run)

@@ -72,6 +72,7 @@ def later(run: Run, seconds: float = 10**6) -> Run:
     if run.cancel_requested_at:
         stamps["cancel_requested_at"] = then
     Run.objects.filter(pk=run.pk).update(**stamps)
+    Run.objects.filter(pk=run.pk, failing_since__isnull=False).update(failing_since=then)
     run.refresh_from_db()
     return run
 
