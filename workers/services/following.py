@@ -27,10 +27,14 @@ MIB = 2**20
 def follow(run: Run) -> None:
     """Look after a run's job: take over its progress, end it when it is due, and move the run when it is over."""
     attempt = run.attempts.latest("number")
-    wanted = ending(run) or over_cap(run, attempt)
     try:
-        job = _ask(run, attempt, wanted)
+        job = _look(run, attempt)
+        wanted = _due(run, attempt)  # only now: a job that got on while nobody looked does not hang
+        if wanted is not None and job.state in (JobState.PENDING, JobState.RUNNING):
+            get_compute(run.backend).cancel(attempt.handle)
+            job = _look(run, attempt)
     except Exception:
+        wanted = _due(run, attempt)
         if wanted is None or not wanted.is_overdue:
             raise
         job = JobStatus(JobState.RUNNING)
@@ -56,17 +60,21 @@ def follow(run: Run) -> None:
             lose(run, attempt, job.error)
 
 
-def _ask(run: Run, attempt: Attempt, wanted: Ending | None) -> JobStatus:
-    compute = get_compute(run.backend)
-    if wanted is not None:
-        compute.cancel(attempt.handle)
-    job = compute.poll(attempt.handle)
+def _due(run: Run, attempt: Attempt) -> Ending | None:
+    return ending(run) or over_cap(run, attempt)
+
+
+def _look(run: Run, attempt: Attempt) -> JobStatus:
+    """How the job stands; the rows show it from then on."""
+    job = get_compute(run.backend).poll(attempt.handle)
     if job.handle or job.seconds or attempt.silences:
         attempt.handle, attempt.silences = job.handle or attempt.handle, 0
         attempt.save(update_fields=["handle", "silences"])
         charge(attempt, job)
-    if seen := _seen(run, job):
-        note(run, **seen)
+    seen = _seen(run, job)
+    if seen and note(run, **seen):
+        for name, value in seen.items():
+            setattr(run, name, value)
     return job
 
 

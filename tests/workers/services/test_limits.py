@@ -425,6 +425,23 @@ def test_a_job_that_waits_for_a_machine_is_not_taken_for_one_that_hangs(
     assert run.status == Status.RUNNING
 
 
+def test_a_job_that_got_on_while_no_worker_looked_is_not_taken_for_one_that_hangs(
+    silent: type[Troubled], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    silent.works = {"submit", "cancel"}
+    run = queued()
+    advance_all()
+    later(run)
+    monkeypatch.setattr(Troubled, "poll", lambda self, handle: JobStatus(JobState.RUNNING, {"done": 1}))
+    advance_all()
+    run.refresh_from_db()
+    assert (run.status, run.progress, "cancel" in silent.asked) == (Status.RUNNING, {"done": 1}, False)
+    later(run)
+    advance_all()  # it stands where it stood
+    run.refresh_from_db()
+    assert (run.status, run.attempts.get().outcome) == (Status.QUEUED, "lost")
+
+
 def test_a_wish_to_cancel_does_not_wait_for_the_next_look(silent: type[Troubled]) -> None:
     silent.works = {"submit"}
     run = queued()
