@@ -42,6 +42,9 @@ class Run(models.Model):
     cancel_requested_at = models.DateTimeField(null=True, blank=True)
     error = models.TextField(blank=True)
     trouble = models.TextField(blank=True, help_text="What last kept the platform from taking it a step on.")
+    failing_since = models.DateTimeField(
+        null=True, blank=True, help_text="Since when each try to take it a step on has failed."
+    )
     progress = models.JSONField(default=dict)
     summary = models.JSONField(default=dict, help_text="What the job said of its result.")
 

@@ -13,7 +13,7 @@ from django.db import DatabaseError
 from django.db.models import F, Q
 from django.utils import timezone
 
-from datasets_app.room import explain
+from datasets_app.room import explain, is_disk_full
 from workers.compute.types import ComputeUnavailable, JobState, JobStatus
 from workers.models import Attempt, Run
 from workers.services.concluding import conclude_all
@@ -21,7 +21,7 @@ from workers.services.ending import quietly_drop
 from workers.services.following import finish, follow
 from workers.services.long_steps import alone, hand_over, is_long, kept
 from workers.services.money import charge
-from workers.services.moves import note
+from workers.services.moves import trouble
 from workers.services.starting import resume, start
 from workers.states import ACTIVE, Status
 
@@ -29,7 +29,6 @@ log = logging.getLogger(__name__)
 
 ROUND_SECONDS = 30.0  # then the next round goes on, so that no task outlives its time limit
 BACKOFF = (timedelta(seconds=5), timedelta(minutes=5))  # the first wait for a backend that does not answer, the longest
-TROUBLE_LENGTH = 500
 
 
 def advance_all() -> int:
@@ -86,21 +85,22 @@ def _advance_safely(run: Run) -> None:
     except Exception as error:
         log.exception("Run %s could not be taken a step on; the next round tries again.", run.name)
         try:
-            note(run, trouble=explain(error)[:TROUBLE_LENGTH])
+            trouble(run, explain(error), waits=is_disk_full(error))
         except DatabaseError:
             log.warning("Nor could the reason be written down.")
 
 
-def _ask_later(run: Run, trouble: str) -> None:
+def _ask_later(run: Run, words: str) -> None:
     """Leave the run as it is, with the reason, and ask again after a while that doubles each time.
 
-    The backend is silent, not the job, which therefore does not count as stalled.
+    The backend is silent, not the job, which therefore does not count as stalled, nor its result as lost.
     """
     attempt = run.attempts.latest("number")
-    wait, now = _wait(attempt), timezone.now()
-    if note(run, trouble=trouble[:TROUBLE_LENGTH], heartbeat_at=now, lease_until=now + wait):
+    wait = _wait(attempt)
+    has_job = run.status != Status.LAUNCHING
+    if trouble(run, words, waits=has_job, lease_until=timezone.now() + wait):
         Attempt.objects.filter(pk=attempt.pk).update(silences=F("silences") + 1)
-    log.warning("Run %s: %s Asked again in %.0f s.", run.name, trouble, wait.total_seconds())
+    log.warning("Run %s: %s Asked again in %.0f s.", run.name, words, wait.total_seconds())
 
 
 def _wait(attempt: Attempt) -> timedelta:

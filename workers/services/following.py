@@ -16,9 +16,9 @@ from workers.kinds import get_kind
 from workers.models import Attempt, Run
 from workers.recipes.manifest import ManifestError
 from workers.services.ending import close, end, lose, quietly_drop
-from workers.services.limits import Ending, ending, has_waited, limit
+from workers.services.limits import Ending, ending, has_failed, limit, longest
 from workers.services.money import charge, over_cap
-from workers.services.moves import LEASE, move, note, renew
+from workers.services.moves import FINE, LEASE, move, note, renew
 from workers.states import Status
 
 MIB = 2**20
@@ -27,10 +27,14 @@ MIB = 2**20
 def follow(run: Run) -> None:
     """Look after a run's job: take over its progress, end it when it is due, and move the run when it is over."""
     attempt = run.attempts.latest("number")
-    wanted = ending(run) or over_cap(run, attempt)
     try:
-        job = _ask(run, attempt, wanted)
+        job = _look(run, attempt)
+        wanted = _due(run, attempt)  # only now: a job that got on while nobody looked does not hang
+        if wanted is not None and job.state in (JobState.PENDING, JobState.RUNNING):
+            get_compute(run.backend).cancel(attempt.handle)
+            job = _look(run, attempt)
     except Exception:
+        wanted = _due(run, attempt)
         if wanted is None or not wanted.is_overdue:
             raise
         job = JobStatus(JobState.RUNNING)
@@ -56,24 +60,28 @@ def follow(run: Run) -> None:
             lose(run, attempt, job.error)
 
 
-def _ask(run: Run, attempt: Attempt, wanted: Ending | None) -> JobStatus:
-    compute = get_compute(run.backend)
-    if wanted is not None:
-        compute.cancel(attempt.handle)
-    job = compute.poll(attempt.handle)
+def _due(run: Run, attempt: Attempt) -> Ending | None:
+    return ending(run) or over_cap(run, attempt)
+
+
+def _look(run: Run, attempt: Attempt) -> JobStatus:
+    """How the job stands; the rows show it from then on."""
+    job = get_compute(run.backend).poll(attempt.handle)
     if job.handle or job.seconds or attempt.silences:
         attempt.handle, attempt.silences = job.handle or attempt.handle, 0
         attempt.save(update_fields=["handle", "silences"])
         charge(attempt, job)
-    if seen := _seen(run, job):
-        note(run, **seen)
+    seen = _seen(run, job)
+    if seen and note(run, **seen):
+        for name, value in seen.items():
+            setattr(run, name, value)
     return job
 
 
 def _seen(run: Run, job: JobStatus) -> dict[str, Any]:
     """What a look at the job changes in the run's row."""
     now = timezone.now()
-    seen: dict[str, Any] = {"trouble": ""} if run.trouble else {}
+    seen = dict(FINE) if run.trouble else {}
     if job.progress and job.progress != run.progress:
         seen |= {"progress": job.progress, "heartbeat_at": now}
     elif job.state == JobState.PENDING:  # it waits for a machine: nothing is to be expected of it
@@ -92,10 +100,14 @@ def _give_up(run: Run, attempt: Attempt, wanted: Ending) -> None:
 
 
 def finish(run: Run) -> None:
-    """Go on with a finalisation whose worker is gone; give up on one that has failed for too long."""
-    if has_waited(run, "FINALIZE"):
+    """Go on with a finalisation that was cut short; give up on one that has failed, or gone on, for too long."""
+    words, whole = "", longest(run.backend)
+    if has_failed(run, "FINALIZE"):
         minutes = limit("FINALIZE").total_seconds() / 60
         words = f"Its result could not be recorded for {minutes:.0f} min: {run.trouble}"
+    elif timezone.now() > (run.moved_at or run.created_at) + whole:
+        words = f"Its result could not be recorded within {whole.total_seconds() / 3600:.0f} h."
+    if words:
         end(run, run.attempts.latest("number"), Status.FAILED, "failed", words)
     elif renew(run, LEASE):
         _finalize(run)

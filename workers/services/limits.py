@@ -31,9 +31,9 @@ def limit(name: str) -> timedelta:
     return timedelta(seconds=settings.RUN_LIMITS[name])
 
 
-def has_waited(run: Run, name: str) -> bool:
-    """Whether the run has been in its status for longer than the limit."""
-    return timezone.now() > (run.moved_at or run.created_at) + limit(name)
+def has_failed(run: Run, name: str) -> bool:
+    """Whether each try to take the run's step has failed, for longer than the limit."""
+    return run.failing_since is not None and timezone.now() > run.failing_since + limit(name)
 
 
 def ending(run: Run) -> Ending | None:
@@ -52,9 +52,12 @@ def ending(run: Run) -> Ending | None:
     return None
 
 
+def longest(backend: str) -> timedelta:
+    """How long a run may take that has no time limit of its own."""
+    deadline: timedelta | None = settings.COMPUTE[backend].get("DEADLINE")
+    return deadline or limit("TOTAL")
+
+
 def _allowed(run: Run) -> timedelta:
     """From the first launch to the end: the run's own limit, else that of its backend, else everybody's."""
-    if run.time_limit:
-        return timedelta(seconds=run.time_limit)
-    deadline: timedelta | None = settings.COMPUTE[run.backend].get("DEADLINE")
-    return deadline or limit("TOTAL")
+    return timedelta(seconds=run.time_limit) if run.time_limit else longest(run.backend)

@@ -6,6 +6,7 @@ import fcntl
 import logging
 import os
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,7 +21,8 @@ from workers.states import Status
 
 log = logging.getLogger(__name__)
 
-LONG = "This step takes longer than a round: it goes on in a task of its own, for up to an hour."
+LONG = "This step takes longer than a round: it goes on in a task of its own, one at a time."
+GETS_ON = 300.0  # seconds; a try that lasted longer has brought something, even if it fails then
 STATUSES = (Status.LAUNCHING, Status.FINALIZING)
 
 
@@ -45,10 +47,12 @@ def hand_over(run: Run) -> None:
 @contextmanager
 def kept(run: Run) -> Iterator[None]:
     """Renew the run's lease until the step is over, or somebody wants the run to end."""
-    stop, status = threading.Event(), run.status
+    stop, status, began = threading.Event(), run.status, time.monotonic()
 
     def keep() -> None:
         while not stop.wait(LEASE.total_seconds() / 3):
+            if time.monotonic() - began > GETS_ON:
+                run.failing_since = None
             with suppress(DatabaseError):
                 extend(run, status)
             connection.close()

@@ -13,6 +13,8 @@ from workers.models import Run
 from workers.states import SOURCES, TERMINAL, Status
 
 LEASE = timedelta(seconds=settings.LEASE_SECONDS)
+FINE: dict[str, Any] = {"trouble": "", "failing_since": None}
+TROUBLE_LENGTH = 500
 
 
 def move(run: Run, to: Status, *, lease: timedelta | None = None, **fields: Any) -> bool:
@@ -26,7 +28,7 @@ def move(run: Run, to: Status, *, lease: timedelta | None = None, **fields: Any)
         "status": to,
         "lease_until": now + lease if lease else None,
         "moved_at": now,
-        "trouble": "",
+        **FINE,
         **fields,
     }
     if to in TERMINAL:
@@ -56,3 +58,14 @@ def renew(run: Run, lease: timedelta) -> bool:
 def note(run: Run, **fields: Any) -> bool:
     """Write what was seen of a run without moving it; False if it has moved since it was read."""
     return bool(Run.objects.filter(pk=run.pk, version=run.version, status=run.status).update(**fields))
+
+
+def trouble(run: Run, words: str, *, waits: bool = False, **fields: Any) -> bool:
+    """Note what kept the run from being taken a step on; False if it has moved since it was read.
+
+    From the first of its failures on, the limit of its step runs. What `waits`, for room on the disk or for a backend
+    that is silent about a job, has not failed, and could not have got on.
+    """
+    now = timezone.now()
+    seen = {"failing_since": None, "heartbeat_at": now} if waits else {"failing_since": run.failing_since or now}
+    return note(run, trouble=words[:TROUBLE_LENGTH], **seen, **fields)

@@ -15,7 +15,7 @@ from workers.compute.types import JobSpec
 from workers.kinds import get_kind
 from workers.models import Attempt, Run
 from workers.services.ending import drop, end, quietly_drop
-from workers.services.limits import ending, has_waited, limit
+from workers.services.limits import ending, has_failed, limit
 from workers.services.moves import LEASE, move, note, renew
 from workers.services.reuse import fingerprint, take_result
 from workers.states import UNSUCCESSFUL, Status
@@ -48,7 +48,7 @@ def start(run: Run) -> None:
 
 
 def resume(run: Run) -> None:
-    """Go on with a launch whose worker is gone; give up on one that has failed for too long."""
+    """Go on with a launch that was cut short; give up on one that has failed for too long."""
     attempt = run.attempts.latest("number")
     wanted = ending(run)
     if wanted is not None and wanted.to != Status.QUEUED:
@@ -57,7 +57,7 @@ def resume(run: Run) -> None:
         else:
             drop(run, attempt)
         end(run, attempt, wanted.to, "cancelled", wanted.words)
-    elif has_waited(run, "LAUNCH"):
+    elif has_failed(run, "LAUNCH"):
         quietly_drop(run, attempt)
         minutes = limit("LAUNCH").total_seconds() / 60
         end(run, attempt, Status.FAILED, "failed", f"It could not be launched for {minutes:.0f} min: {run.trouble}")

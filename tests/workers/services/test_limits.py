@@ -72,6 +72,7 @@ def later(run: Run, seconds: float = 10**6) -> Run:
     if run.cancel_requested_at:
         stamps["cancel_requested_at"] = then
     Run.objects.filter(pk=run.pk).update(**stamps)
+    Run.objects.filter(pk=run.pk, failing_since__isnull=False).update(failing_since=then)
     run.refresh_from_db()
     return run
 
@@ -422,6 +423,23 @@ def test_a_job_that_waits_for_a_machine_is_not_taken_for_one_that_hangs(
         assert run.heartbeat_at is not None
         assert timezone.now() - run.heartbeat_at < timedelta(minutes=1)
     assert run.status == Status.RUNNING
+
+
+def test_a_job_that_got_on_while_no_worker_looked_is_not_taken_for_one_that_hangs(
+    silent: type[Troubled], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    silent.works = {"submit", "cancel"}
+    run = queued()
+    advance_all()
+    later(run)
+    monkeypatch.setattr(Troubled, "poll", lambda self, handle: JobStatus(JobState.RUNNING, {"done": 1}))
+    advance_all()
+    run.refresh_from_db()
+    assert (run.status, run.progress, "cancel" in silent.asked) == (Status.RUNNING, {"done": 1}, False)
+    later(run)
+    advance_all()  # it stands where it stood
+    run.refresh_from_db()
+    assert (run.status, run.attempts.get().outcome) == (Status.QUEUED, "lost")
 
 
 def test_a_wish_to_cancel_does_not_wait_for_the_next_look(silent: type[Troubled]) -> None:

@@ -1,0 +1,15 @@
+from django.db import migrations, models
+
+
+class Migration(migrations.Migration):
+    dependencies = [("workers", "0007_attempt_cancel_due")]
+
+    operations = [
+        migrations.AddField(
+            model_name="run",
+            name="failing_since",
+            field=models.DateTimeField(
+                blank=True, help_text="Since when each try to take it a step on has failed.", null=True
+            ),
+        ),
+    ]
