@@ -26,6 +26,7 @@ class PipelineSerializer(serializers.ModelSerializer[Pipeline]):
 
     status = serializers.ChoiceField(Status.choices, read_only=True)
     wish = serializers.DictField(read_only=True)
+    cancel_requested = serializers.BooleanField(read_only=True)
     promoted = serializers.SlugRelatedField[Any]("digest", read_only=True, allow_null=True)
     runs = RunSerializer(source="steps", many=True, read_only=True, help_text="The newest run of each step.")
 
@@ -41,6 +42,7 @@ class PipelineSerializer(serializers.ModelSerializer[Pipeline]):
             "verdict",
             "promoted",
             "trouble",
+            "cancel_requested",
             "created_at",
             "finished_at",
             "runs",
@@ -168,7 +170,7 @@ class PipelineCancel(APIView):
 
     @extend_schema(summary="Cancel a pipeline", request=None, responses=PipelineSerializer, tags=["pipelines"])
     def post(self, request: Request, pk: int) -> Response:
-        """Cancel every run of it that is not over. Staff only."""
+        """Cancel every run of it that is not over, and what was to follow from them. Staff only."""
         pipeline = get_object_or_404(Pipeline, pk=pk)
         services.cancel_pipeline(pipeline)
         return Response(PipelineSerializer(pipeline).data)

@@ -41,6 +41,7 @@ class Pipeline(models.Model):
     version = models.PositiveIntegerField(default=0)
     lease_until = models.DateTimeField(null=True, blank=True, help_text="Until then one worker concludes it.")
     trouble = models.TextField(blank=True, help_text="What last kept the platform from concluding it.")
+    cancel_requested_at = models.DateTimeField(null=True, blank=True)
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
     retried_at = models.DateTimeField(null=True, blank=True)
@@ -69,6 +70,11 @@ class Pipeline(models.Model):
         return Status.SUCCEEDED if self.kind in (self.Kind.ROUTER, self.Kind.EXPERT) else Status.FINALIZING
 
     @property
+    def cancel_requested(self) -> bool:
+        """Whether somebody has asked it to end."""
+        return self.cancel_requested_at is not None
+
+    @property
     def is_over(self) -> bool:
-        """Whether there is a verdict; a retry opens it again."""
+        """Whether there is an outcome; a retry opens it again."""
         return bool(self.outcome)

@@ -1,14 +1,16 @@
 """The verdict on a pipeline whose runs are over: a step of the reconciler like any other, harmless to repeat.
 
-Whatever is slow or can be repeated (loading a stack into the engine) comes first. Then outcome, promotion and notice
-are one transaction, conditional on the pipeline's version: a process that is killed leaves all of them or none.
+An alert comes first: nothing that happens after it was found keeps it from people. Then whatever is slow or can be
+repeated (loading a stack into the engine). Then outcome, promotion and notice are one transaction, conditional on the
+pipeline's version: a process that is killed leaves all of them or none.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
 from celery.exceptions import SoftTimeLimitExceeded
@@ -21,10 +23,11 @@ from adapters.selectors import champion, spec_of
 from adapters.services import build_stack, move_alias, switch_champion
 from datasets_app.errors import InputError
 from datasets_app.room import explain
+from inference.engines.base import EngineError
 from inference.judgement import judge
-from inference.services import get_engine
 from workers.models import Pipeline, Run
 from workers.services.limits import limit
+from workers.services.loading import load
 from workers.services.moves import LEASE
 from workers.services.notices import tell
 from workers.services.reevaluating import alarm
@@ -35,12 +38,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Conclusion:
-    """What came of a pipeline: the outcome in words, and the switch that follows from it, if any."""
+    """What came of a pipeline: the outcome in words, the switch that follows from it and what people are alerted to
+    before, if any."""
 
     outcome: Status
     words: str
-    is_alert: bool = False
     switch: Switch | None = None
+    alert: str = ""
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,9 @@ def conclude_all() -> int:
             conclude(pipeline)
         except SoftTimeLimitExceeded:
             raise
+        except EngineError as error:
+            log.warning("Pipeline %s cannot go live yet: %s", pipeline.name, error)
+            fenced(pipeline, trouble=str(error)[:500])
         except Exception as error:
             log.exception("Pipeline %s could not be concluded; the next round tries again.", pipeline.name)
             fenced(pipeline, trouble=explain(error)[:500])
@@ -76,30 +83,41 @@ def conclude(pipeline: Pipeline) -> None:
         return
     if not fenced(pipeline, lease_until=timezone.now() + LEASE):
         return
-    held = pipeline.version
+    conclusion = Conclusion(Status.FAILED, "")
     try:
         conclusion = _conclusion(pipeline, steps)
+        _sound(pipeline, conclusion.alert)
         if conclusion.switch is not None and not conclusion.switch.as_challenger:
-            get_engine().deploy(spec_of(conclusion.switch.stack))
+            load(spec_of(conclusion.switch.stack))
         _settle(pipeline, conclusion)
+    except SoftTimeLimitExceeded:
+        raise
     except InputError as error:
-        pipeline.version = held  # what was counted on in the transaction is taken back with it
-        _settle(pipeline, Conclusion(Status.FAILED, str(error)))
+        _settle(pipeline, _failure(conclusion, str(error)))
     except Exception as error:
-        pipeline.version = held
         ended = max(run.finished_at for run in steps if run.finished_at)
         ended = max(ended, pipeline.retried_at or ended)
         if timezone.now() < ended + limit("FINALIZE"):
             fenced(pipeline, lease_until=None)
             raise
-        _settle(pipeline, Conclusion(Status.FAILED, f"It could not go live: {error}"))
+        _settle(pipeline, _failure(conclusion, f"It could not go live: {error}"))
+
+
+def _failure(conclusion: Conclusion, words: str) -> Conclusion:
+    return Conclusion(Status.FAILED, f"{conclusion.alert} {words}".lstrip())
 
 
 def _conclusion(pipeline: Pipeline, steps: list[Run]) -> Conclusion:
+    if pipeline.cancel_requested_at is not None:
+        return Conclusion(Status.CANCELLED, f"{pipeline.verdict} Cancelled.".lstrip())
     failed = [run for run in steps if run.status == Status.FAILED]
     if failed:
         run = min(failed, key=lambda run: run.step)
-        return Conclusion(Status.FAILED, f"Step {run.step + 1} of {len(steps)}, {run.kind}, failed: {run.error}")
+        words = f"Step {run.step + 1} of {len(steps)}, {run.kind}, failed: {run.error}"
+        if pipeline.kind == Pipeline.Kind.REEVALUATE and any(run.evaluation for run in steps):
+            found = _vigil(pipeline, steps)  # what it has seen, it has seen
+            return replace(found, outcome=Status.FAILED, words=f"{found.words} {words}")
+        return Conclusion(Status.FAILED, words)
     if any(run.status == Status.CANCELLED for run in steps):
         return Conclusion(Status.CANCELLED, "Cancelled.")
     return CONCLUSIONS[Pipeline.Kind(pipeline.kind)](pipeline, steps)
@@ -130,14 +148,18 @@ def _vigil(pipeline: Pipeline, steps: list[Run]) -> Conclusion:
     evaluations = _evaluated(steps)
     serving = champion()
     found = alarm(pipeline, evaluations)
-    if not found.is_alert or not pipeline.wish.get("rollback"):
-        return Conclusion(Status.SUCCEEDED, found.words, found.is_alert)
-    if serving is None or serving.digest != pipeline.wish["stack"]:
-        return Conclusion(Status.SUCCEEDED, f"{found.words} Another router serves by now.", True)
-    if found.previous is None:
-        return Conclusion(Status.SUCCEEDED, f"{found.words} No other stack has served before: it stays.", True)
-    switch = Switch(found.previous, serving, found.baseline, is_rollback=True)
-    return Conclusion(Status.SUCCEEDED, f"{found.words} Rolled back to {found.previous}.", True, switch)
+    if not found.is_alert:
+        return Conclusion(Status.SUCCEEDED, found.words)
+    words, switch = found.words, None
+    if pipeline.wish.get("rollback"):
+        if serving is None or serving.digest != pipeline.wish["stack"]:
+            words += " Another router serves by now."
+        elif found.previous is None:
+            words += " No other stack has served before: it stays."
+        else:
+            words += f" Rolled back to {found.previous}."
+            switch = Switch(found.previous, serving, found.baseline, is_rollback=True)
+    return Conclusion(Status.SUCCEEDED, words, switch, alert=found.words)
 
 
 CONCLUSIONS: dict[Pipeline.Kind, Callable[[Pipeline, list[Run]], Conclusion]] = {
@@ -161,10 +183,19 @@ def _reused(steps: list[Run]) -> str:
     return f" Reused, as nothing in them has changed: {', '.join(reused)}." if reused else ""
 
 
+def _sound(pipeline: Pipeline, alert: str) -> None:
+    """Tell of the alert, and write it down as what is known so far; once, however often the rest is tried."""
+    if not alert or pipeline.verdict == alert:
+        return
+    with _at_once(pipeline):
+        if fenced(pipeline, verdict=alert):
+            _tell(pipeline, f"Pipeline {pipeline.name}: {alert}", is_alert=True)
+
+
 def _settle(pipeline: Pipeline, conclusion: Conclusion) -> None:
     """Outcome, switch and notice at once, or nothing if somebody else was first."""
     switch = conclusion.switch
-    with transaction.atomic():
+    with _at_once(pipeline):
         live = switch.stack if switch and not switch.as_challenger else None
         if not fenced(
             pipeline,
@@ -186,16 +217,26 @@ def _settle(pipeline: Pipeline, conclusion: Conclusion) -> None:
                 reason=f"Pipeline {pipeline.name}: {conclusion.words}",
                 is_rollback=switch.is_rollback,
             )
-        tell(
-            f"pipeline-{pipeline.pk}-{pipeline.version}",
-            f"Pipeline {pipeline.name} {conclusion.outcome.value}: {conclusion.words}",
-            is_alert=conclusion.is_alert,
-            pipeline=pipeline.name,
-            kind=pipeline.kind,
-            outcome=conclusion.outcome.value,
-            verdict=conclusion.words,
-            live=live.digest if live else None,
-        )
+        watching_failed = pipeline.kind == Pipeline.Kind.REEVALUATE and conclusion.outcome == Status.FAILED
+        words = f"Pipeline {pipeline.name} {conclusion.outcome.value}: {conclusion.words}"
+        _tell(pipeline, words, is_alert=watching_failed, live=live.digest if live else None)
+
+
+def _tell(pipeline: Pipeline, text: str, **facts: Any) -> None:
+    said = {"pipeline": pipeline.name, "kind": pipeline.kind, "outcome": pipeline.outcome, "verdict": pipeline.verdict}
+    tell(f"pipeline-{pipeline.pk}-{pipeline.version}", text, **said, **facts)
+
+
+@contextmanager
+def _at_once(pipeline: Pipeline) -> Iterator[None]:
+    """A transaction; what it has counted on of the pipeline is taken back with it."""
+    held = pipeline.version
+    try:
+        with transaction.atomic():
+            yield
+    except BaseException:
+        pipeline.version = held
+        raise
 
 
 def fenced(pipeline: Pipeline, **fields: Any) -> bool:

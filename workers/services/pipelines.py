@@ -160,13 +160,18 @@ def retry_pipeline(pipeline: Pipeline) -> Pipeline:
 
 def _reopen(pipeline: Pipeline) -> None:
     """Take the outcome back, and with it whatever somebody is concluding at this moment."""
-    again = {"outcome": "", "verdict": "", "trouble": "", "finished_at": None, "lease_until": None}
-    Pipeline.objects.filter(pk=pipeline.pk).update(version=F("version") + 1, retried_at=timezone.now(), **again)
+    again: dict[str, Any] = {"outcome": "", "verdict": "", "trouble": "", "finished_at": None, "lease_until": None}
+    again |= {"cancel_requested_at": None, "retried_at": timezone.now()}
+    Pipeline.objects.filter(pk=pipeline.pk).update(version=F("version") + 1, **again)
     pipeline.refresh_from_db()
 
 
 def cancel_pipeline(pipeline: Pipeline) -> Pipeline:
-    """Cancel every run of the pipeline that is not over, last first."""
+    """Cancel the pipeline with every run of it that is not over, last first; whatever they come to, nothing of it goes
+    live any more. One that is over stays as it is."""
+    wanted = {"cancel_requested_at": timezone.now(), "lease_until": None}
+    Pipeline.objects.filter(pk=pipeline.pk, outcome="").update(version=F("version") + 1, **wanted)
     for run in pipeline.runs.order_by("-step"):
         cancel(run)
+    pipeline.refresh_from_db()
     return pipeline

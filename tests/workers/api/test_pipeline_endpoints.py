@@ -35,6 +35,7 @@ def test_staff_launches_and_cancels_a_pipeline() -> None:
     assert client.get(URL).json()["count"] == 1
     cancelled = client.post(f"{URL}{pipeline['id']}/cancel/").json()
     assert {run["status"] for run in cancelled["runs"]} == {Status.CANCELLED}
+    assert (pipeline["cancel_requested"], cancelled["cancel_requested"]) == (False, True)
 
 
 @pytest.mark.parametrize("url", [URL, "/admin/workers/pipeline/", "/admin/workers/run/progress/?ids={ids}"])

@@ -26,8 +26,9 @@ class RecordingEngine:
 def engine(monkeypatch: pytest.MonkeyPatch) -> RecordingEngine:
     """An engine that only remembers what was loaded."""
     engine = RecordingEngine()
-    for where in ("inference.services", "workers.services.concluding"):
+    for where in ("inference.services", "workers.services.loading"):
         monkeypatch.setattr(f"{where}.get_engine", lambda: engine)
+    monkeypatch.setattr("workers.services.loading._under_way", {})
     return engine
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import linecache
 import sys
+import threading
 from types import FrameType
 from typing import Any
 
 import pytest
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from adapters.models import AdapterVersion, Alias, Evaluation, Promotion, Stack
 from adapters.services import build_stack, switch_champion
@@ -18,7 +20,7 @@ from inference.judgement import judge
 from tests.cast import digest, make_adapter, make_champion, make_run, make_version
 from tests.workers.services.conftest import RecordingEngine
 from workers.models import Notice, Pipeline, Run
-from workers.services import advance_all, retry_pipeline
+from workers.services import advance_all, cancel_pipeline, concluding, loading, retry_pipeline
 from workers.services.concluding import conclude, conclude_all, fenced
 from workers.states import Status
 
@@ -59,7 +61,7 @@ class World:
         for step, (version, stack, right) in enumerate(subjects):
             evaluation = evaluated(version, stack, right)
             row = {"kind": Run.Kind.EVALUATE, "pipeline": pipeline, "step": step, "evaluation": evaluation}
-            make_run(f"{name}-{step}", Status.SUCCEEDED, **row)
+            make_run(f"{name}-{step}", Status.SUCCEEDED, finished_at=timezone.now(), **row)
         return pipeline
 
     @property
@@ -138,7 +140,6 @@ def test_never_makes_a_challenger(world: World, engine: RecordingEngine) -> None
 def test_an_engine_that_is_down_only_delays_the_switch(world: World, engine: RecordingEngine) -> None:
     engine.error = EngineError("The engine is not running.")
     pipeline = world.pipeline(GOOD, WITHOUT)
-    Run.objects.update(finished_at=pipeline.created_at)
     conclude_all()
     pipeline.refresh_from_db()
     assert (pipeline.outcome, pipeline.status) == ("", Status.FINALIZING)
@@ -151,16 +152,16 @@ def test_an_engine_that_is_down_only_delays_the_switch(world: World, engine: Rec
     assert world.live == world.stack
 
 
-def test_a_router_that_went_live_meanwhile_is_not_overrun(world: World, engine: RecordingEngine) -> None:
+def test_a_router_that_went_live_meanwhile_is_not_overrun(
+    world: World, engine: RecordingEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Neither before the verdict nor between the verdict and the switch."""
     pipeline = world.pipeline(GOOD, WITHOUT)
     third = build_stack(make_version(world.serving.router.adapter, OLD))
 
-    def deploy(stack: object) -> None:
-        switch_champion(third, previous=world.serving)
-
-    engine.deploy = deploy  # type: ignore[method-assign, assignment]
-    conclude_all()
+    with monkeypatch.context() as patch:
+        patch.setattr(concluding, "load", lambda stack: switch_champion(third, previous=world.serving))
+        conclude_all()
     pipeline.refresh_from_db()
     assert (pipeline.outcome, pipeline.promoted) == ("failed", None)
     assert "went live meanwhile" in pipeline.verdict
@@ -171,6 +172,66 @@ def test_a_router_that_went_live_meanwhile_is_not_overrun(world: World, engine: 
     other.refresh_from_db()
     assert "never evaluated on the same samples" in other.verdict
     assert world.live == third
+
+
+def test_what_is_cancelled_before_it_goes_live_never_does(world: World, engine: RecordingEngine) -> None:
+    """Although its runs have all succeeded, and until somebody tries again."""
+    engine.error = EngineError("The engine is not running.")
+    pipeline = world.pipeline(GOOD, WITHOUT)
+    conclude_all()
+    cancel_pipeline(pipeline)
+    engine.error = None
+    conclude_all()
+    pipeline.refresh_from_db()
+    assert (pipeline.outcome, pipeline.verdict, pipeline.promoted) == ("cancelled", "Cancelled.", None)
+    assert (world.live, engine.deployed) == (world.serving, [])
+    retry_pipeline(pipeline)
+    conclude_all()
+    assert world.live == world.stack
+
+
+def test_a_cancel_overtakes_the_switch_of_a_pipeline_that_is_being_concluded(
+    world: World, engine: RecordingEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline = world.pipeline(GOOD, WITHOUT)
+    monkeypatch.setattr(concluding, "load", lambda stack: cancel_pipeline(Pipeline.objects.get(pk=pipeline.pk)))
+    for _ in range(2):
+        conclude_all()
+    pipeline.refresh_from_db()
+    assert (pipeline.outcome, world.live) == ("cancelled", world.serving)
+
+
+def test_a_cancel_after_the_switch_changes_nothing(world: World, engine: RecordingEngine) -> None:
+    pipeline = world.pipeline(GOOD, WITHOUT)
+    conclude_all()
+    assert cancel_pipeline(pipeline).status == Status.SUCCEEDED
+    conclude_all()
+    assert (pipeline.outcome, world.live) == ("succeeded", world.stack)
+
+
+def test_an_engine_that_loads_for_long_holds_no_round_up_and_is_asked_once(
+    world: World, engine: RecordingEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = threading.Event()
+    asked: list[object] = []
+
+    def deploy(stack: object) -> None:
+        asked.append(stack)
+        assert loaded.wait(30)
+
+    monkeypatch.setattr(engine, "deploy", deploy)
+    monkeypatch.setattr(loading, "PATIENCE", 0.01)
+    pipeline, other = world.pipeline(GOOD, WITHOUT), world.pipeline(WITHOUT, WITHOUT, name="other")
+    for _ in range(2):
+        conclude_all()
+    pipeline.refresh_from_db()
+    other.refresh_from_db()
+    assert (pipeline.outcome, other.outcome, world.live) == ("", "succeeded", world.serving)
+    assert "still loads" in pipeline.trouble
+    loaded.set()
+    monkeypatch.setattr(loading, "PATIENCE", 30)
+    conclude_all()
+    assert (world.live, len(asked)) == (world.stack, 1)
 
 
 def test_the_stack_that_serves_is_nothing_new(world: World, engine: RecordingEngine) -> None:

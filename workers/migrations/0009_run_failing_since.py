@@ -2,7 +2,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("workers", "0007_attempt_cancel_due")]
+    dependencies = [("workers", "0008_pipeline_cancel")]
 
     operations = [
         migrations.AddField(
