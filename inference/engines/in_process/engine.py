@@ -279,9 +279,9 @@ class InProcessEngine:
                     raise
                 ahead.append(jobs)
                 if len(ahead) > 1:
-                    results += [job.future.result() for job in ahead.popleft()]
+                    results += _answers(ahead)
             while ahead:
-                results += [job.future.result() for job in ahead.popleft()]
+                results += _answers(ahead)
         except BaseException:
             for job in (job for jobs in ahead for job in jobs):
                 job.future.cancel()
@@ -341,3 +341,10 @@ class InProcessEngine:
                 raise InputError(f"Adapter {ref.name[:80]!r}: {error}") from error
             except EngineError as error:
                 raise EngineError(f"Adapter {ref.name[:80]!r}: {error}") from error
+
+
+def _answers(batches: deque[list[Job]]) -> list[Any]:
+    """Those of the first batch, which then leaves."""
+    answers = [job.future.result() for job in batches[0]]
+    batches.popleft()
+    return answers

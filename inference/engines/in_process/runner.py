@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -23,6 +24,8 @@ from inference.engines.in_process.prompts import PromptBuilder
 from inference.routing.scoring import probabilities
 from inference.routing.trie import NameTrie
 
+TRIES = 64  # sets of labels that are kept packed
+
 
 class Runner:
     """A loaded `Qwen3VLForConditionalGeneration` (or a PEFT model around one) and its processor."""
@@ -36,7 +39,7 @@ class Runner:
         self.end: int = processor.tokenizer.eos_token_id
         configured = self.model.generation_config.eos_token_id
         ends = configured if isinstance(configured, list) else [configured]
-        self._tries: dict[tuple[str, ...], NameTrie] = {}
+        self._trie = lru_cache(TRIES)(self._packed)
         self.ends = frozenset({self.end, *(end for end in ends if end is not None)})
 
     @property
@@ -77,11 +80,11 @@ class Runner:
 
     def trie(self, labels: Sequence[str]) -> NameTrie:
         """The labels as the router answers them; InputError if two have the same tokens."""
-        key = tuple(labels)
+        return self._trie(tuple(labels))
+
+    def _packed(self, labels: tuple[str, ...]) -> NameTrie:
         try:
-            if key not in self._tries:
-                self._tries[key] = NameTrie.build([self.prompts.name_ids(label) for label in key], self.end)
-            return self._tries[key]
+            return NameTrie.build([self.prompts.name_ids(label) for label in labels], self.end)
         except ValueError as error:
             raise InputError(f"The labels cannot be told apart: {error}") from error
 

@@ -153,3 +153,11 @@ def test_timings_add_up(world: Any, engine: InProcessEngine) -> None:
     parts = ("preprocess", "queue", "vision", "route", "prefill", "decode")
     assert timings["total"] == pytest.approx(sum(timings[part] for part in parts))
     assert timings["generate"] == pytest.approx(timings["prefill"] + timings["decode"])
+
+
+def test_of_the_sets_of_labels_only_some_are_kept(world: Any, engine: InProcessEngine) -> None:
+    made = [engine._runner.trie((f"label-{number}", "none")) for number in range(100)]
+    assert engine._runner.trie(("label-99", "none")) is made[-1]
+    again = engine._runner.trie(("label-0", "none"))
+    assert again == made[0]
+    assert again is not made[0]

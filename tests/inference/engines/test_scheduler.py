@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -232,6 +232,27 @@ def test_a_broken_request_among_many_lets_go_of_the_others(world: Any) -> None:
             engine.infer_many([*requests[:3], replace(requests[3], image=b"")])
         eventually(lambda: {resident.pins for resident in engine._pool._residents.values()} == {1})
         assert [result.text for result in engine.infer_many(requests)] == [engine.infer(r).text for r in requests]
+
+
+def test_a_failure_among_many_ends_the_others(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also those of the same batch, which would be decoded to their ends for nobody."""
+    with running(world, batch=4) as engine:
+        request = replace(long(world, engine), max_tokens=3900)
+        seen: list[Job] = []
+        answering = worker.Worker._answering
+
+        def fails(self: worker.Worker, jobs: Sequence[Job]) -> list[Job]:
+            if not seen:
+                self.fail(jobs[0], EngineError("This one fails."))
+            seen.extend(jobs)
+            return answering(self, [job for job in jobs if not job.future.done()])
+
+        monkeypatch.setattr(worker.Worker, "_answering", fails)
+        with pytest.raises(EngineError, match="This one fails"):
+            engine.infer_many([request] * 8)
+        assert len(seen) == 4
+        assert all(job.future.cancelled() for job in seen[1:])
+        eventually(lambda: engine.status()["running"] == engine.status()["waiting"] == 0)
 
 
 def test_closing_finishes_what_is_under_way_and_refuses_the_rest(world: Any) -> None:
