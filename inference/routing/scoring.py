@@ -9,8 +9,9 @@ from collections.abc import Mapping
 def probabilities(log_likelihoods: Mapping[str, float]) -> dict[str, float]:
     """Softmax over the names: how likely each is, given that the router answers one of them.
 
-    The likelihood of a name is that of all its tokens and the end token, so this is the exact posterior of
-    decoding constrained to the names. ValueError if empty or not finite.
+    The likelihood of a name is that of its tokens, and of the end token where other names continue it: no answer
+    counts for two names, so this is the exact posterior over the names that an answer may begin with. ValueError
+    if empty or not finite.
     """
     if not log_likelihoods or not all(math.isfinite(value) for value in log_likelihoods.values()):
         raise ValueError("Finite log-likelihoods of at least one name are needed.")

@@ -13,8 +13,10 @@ class NameTrie:
     Tail token `i` continues tail token `parents[i]`, or the prompt's last token where that is -1, and is
     `depths[i]` tokens behind the prompt (0 for the first). `paths[n]` scores name `n`: its pairs (row, token)
     say which logits predict which of its tokens; row 0 belongs to the prompt's last token, row i + 1 to
-    tail token i. The token that ends a name is predicted but never fed, so that a name which begins another
-    one is told apart from it.
+    tail token i.
+
+    A name's last token is predicted but never fed, unless other names continue it: then the end token is predicted
+    behind it, which tells the name from those. What would follow any other name is no name, so it is not asked for.
     """
 
     ids: tuple[int, ...]
@@ -28,29 +30,23 @@ class NameTrie:
 
         Raises ValueError if a name is empty, holds `end`, or is given twice.
         """
-        nodes: dict[tuple[int, ...], int] = {(): -1}
-        ids: list[int] = []
-        parents: list[int] = []
-        depths: list[int] = []
-        paths = []
-        for name in names:
-            tokens = tuple(name)
-            if not tokens or end in tokens:
-                raise ValueError("A name needs at least one token and must not hold the end token.")
-            path = []
-            for depth, token in enumerate(tokens):
-                parent = nodes[tokens[:depth]]
-                path.append((parent + 1, token))
-                if tokens[: depth + 1] not in nodes:
-                    nodes[tokens[: depth + 1]] = len(ids)
-                    ids.append(token)
-                    parents.append(parent)
-                    depths.append(depth)
-            path.append((nodes[tokens] + 1, end))
-            paths.append(tuple(path))
-        if len(set(paths)) != len(paths):
+        words = [tuple(name) for name in names]
+        if not all(words) or any(end in word for word in words):
+            raise ValueError("A name needs at least one token and must not hold the end token.")
+        if len(set(words)) != len(words):
             raise ValueError("Two names have the same tokens.")
-        return cls(tuple(ids), tuple(parents), tuple(depths), tuple(paths))
+        beginnings = dict.fromkeys(word[:length] for word in words for length in range(1, len(word)))
+        nodes = {beginning: node for node, beginning in enumerate(beginnings)} | {(): -1}
+        paths = []
+        for word in words:
+            steps = (*word, end) if word in nodes else word
+            paths.append(tuple((nodes[word[:depth]] + 1, token) for depth, token in enumerate(steps)))
+        return cls(
+            ids=tuple(beginning[-1] for beginning in beginnings),
+            parents=tuple(nodes[beginning[:-1]] for beginning in beginnings),
+            depths=tuple(len(beginning) - 1 for beginning in beginnings),
+            paths=tuple(paths),
+        )
 
     def visible(self) -> list[list[bool]]:
         """The attention mask inside the tail: row `i` is True at token `i` and at those it continues."""

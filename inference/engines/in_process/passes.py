@@ -15,7 +15,7 @@ from inference.routing.trie import NameTrie
 
 
 def name_log_likelihoods(model: Any, batch: Batch, tries: Sequence[NameTrie]) -> list[torch.Tensor]:
-    """For every row, the log-likelihood of each name of its trie as the whole answer: (names,), float32.
+    """For every row, the log-likelihood of each name of its trie as the answer: (names,), float32.
 
     One forward pass over prompts and packed names. A name's tokens see the prompt and the tokens that they
     continue, at the positions they would have if the name were alone.
@@ -63,7 +63,7 @@ class _Tail:
         self.ids, self.depths = torch.zeros(2, length, dtype=torch.long, device=device)
         self.ids[:own], self.depths[:own] = torch.tensor([trie.ids, trie.depths], device=device)
         self.visible = torch.zeros(length, length, dtype=torch.bool, device=device)
-        self.visible[:own, :own] = torch.tensor(trie.visible(), device=device)
+        self.visible[:own, :own] = torch.tensor(trie.visible(), device=device).view(own, own)
         steps = [(row, token, name) for name, path in enumerate(trie.paths) for row, token in path]
         self._rows, self._tokens, self._names = torch.tensor(steps, device=device).unbind(1)
         self._count = len(trie.paths)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import cycle
@@ -114,13 +114,14 @@ class Peft:
         """One whole forward pass for each label."""
         if (name, request) not in self._scored:
             labels = AdapterCard.read(self._cast.folders[name]).labels
-            likelihoods = torch.stack([self._likelihood(name, request, label) for label in labels])
+            likelihoods = torch.stack([self._likelihood(name, request, label, labels) for label in labels])
             self._scored[name, request] = dict(zip(labels, likelihoods.softmax(0).tolist(), strict=True))
         return self._scored[name, request]
 
-    def _likelihood(self, name: str, request: Request, label: str) -> torch.Tensor:
-        inputs = self.inputs(name, request)
-        tail = torch.tensor([[*self._prompts.name_ids(label), self._world.processor.tokenizer.eos_token_id]])
+    def _likelihood(self, name: str, request: Request, label: str, labels: Sequence[str]) -> torch.Tensor:
+        inputs, ids = self.inputs(name, request), self._prompts.name_ids(label)
+        continued = any(self._prompts.name_ids(other)[: len(ids)] == ids for other in labels if other != label)
+        tail = torch.tensor([ids + [self._world.processor.tokenizer.eos_token_id] * continued])
         whole = inputs | {
             "input_ids": torch.cat([inputs["input_ids"], tail], 1),
             "attention_mask": torch.cat([inputs["attention_mask"], torch.ones_like(tail)], 1),

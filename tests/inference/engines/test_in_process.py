@@ -37,10 +37,12 @@ def plain_inputs(world: Any, card: AdapterCard, request: Request) -> Any:
 
 
 def naive_scores(world: Any, model: Any, card: AdapterCard, request: Request) -> dict[str, float]:
-    """One full forward pass per name."""
+    """One full forward pass per name; the end token counts where another name goes on."""
     inputs, scores = plain_inputs(world, card, request), []
-    for label in card.labels:
-        name = [*world.processor.tokenizer(label).input_ids, world.processor.tokenizer.eos_token_id]
+    names = [world.processor.tokenizer(label).input_ids for label in card.labels]
+    for ids in names:
+        continued = any(other[: len(ids)] == ids for other in names if other != ids)
+        name = ids + [world.processor.tokenizer.eos_token_id] * continued
         tail = torch.tensor([name])
         whole = dict(inputs) | {
             "input_ids": torch.cat([inputs["input_ids"], tail], 1),
