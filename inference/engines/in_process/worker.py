@@ -53,7 +53,7 @@ class Worker:
     # Between the steps
 
     def drop_ended(self) -> None:
-        """Free the rows of jobs that were cancelled or are late."""
+        """Free the rows of jobs that were cancelled, are late, or whose adapter is out of service."""
         for row in reversed(range(len(self.running))):
             if self._ended(self.running[row]):
                 self._leave(row)
@@ -66,7 +66,7 @@ class Worker:
         if time.monotonic() > job.deadline:
             self.fail(job, EngineBusy("The request was not finished in time: ask for fewer tokens, or later."))
             return True
-        return False
+        return not self._in_service(job, _expert(job))
 
     def fail(self, job: Job, error: Exception) -> None:
         """End the job with an error."""
@@ -143,6 +143,7 @@ class Worker:
     def _routed(self, jobs: Sequence[Job]) -> list[Job]:
         """Let the routers decide; returns the jobs that want an answer from an expert."""
         asking = [job for job in jobs if job.deployment.router and job.decision is None]
+        asking = [job for job in asking if self._in_service(job, job.deployment.first)]
         for group, rows, batch in self._reading([(job, job.deployment.first) for job in asking]):
             tries = [job.deployment.trie for job in group if job.deployment.trie]
             with self._slots.use(rows):
@@ -175,15 +176,16 @@ class Worker:
         ready = []
         for job in jobs:
             expert = job.expert = job.expert or job.deployment.first
+            if not self._in_service(job, expert):
+                continue
             try:
-                self._pool.check(expert.ref.digest)
                 if job.decision and not job.tokens:
                     job.pixels = job.others.get(expert.budget)
                     grid = job.pixels.grid if job.pixels else job.view.grid if job.view else None
                     assert grid is not None  # noqa: S101 - it was looked at, or is about to be
                     job.prompt = self._runner.prompts.ids(expert.card, job.words, grid)
                     self._runner.check_length(job.prompt, job.max_tokens)
-            except (InputError, EngineError) as error:
+            except InputError as error:
                 self.fail(job, error)
             else:
                 ready.append(job)
@@ -291,10 +293,16 @@ class Worker:
     def _withdraw(self, job: Job, role: Role) -> None:
         self._pool.withdraw(role.ref.digest, "its values are no numbers")
         logger.error("The adapter %s (%s) gives no numbers: it is out of service", role.ref.name, role.ref.digest)
+        self._in_service(job, role)
+
+    def _in_service(self, job: Job, role: Role) -> bool:
+        """Whether the adapter may answer; if not, the job has failed."""
         try:
             self._pool.check(role.ref.digest)
         except EngineError as error:
             self.fail(job, error)
+            return False
+        return True
 
     def _yield_half(self, error: Exception) -> None:
         """Go on with half the rows; the younger half begins again, reading the tokens it has, when there is room."""

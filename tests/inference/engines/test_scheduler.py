@@ -225,6 +225,27 @@ def test_an_adapter_that_gives_no_numbers_is_taken_out_of_service(world: Any, tr
         assert list(engine.status()["out_of_service"]) == [bad.digest, router.digest]  # type: ignore[call-overload]
 
 
+def test_what_waits_for_a_withdrawn_router_or_decodes_with_a_withdrawn_expert_ends(world: Any) -> None:
+    with running(world, batch=2) as engine:
+        slow = replace(long(world, engine), max_tokens=3900)
+        expert = engine.route(slow).adapter
+        assert expert is not None
+        under_way = [engine.submit_infer(slow) for _ in range(2)]
+        eventually(lambda: engine.status()["running"] == 2)
+        engine._pool.withdraw(expert.digest, "it was tried")
+        for future in under_way:
+            with pytest.raises(EngineError, match=f"{expert.digest} is out of service: it was tried"):
+                future.result(20)
+
+        with held(engine):
+            waiting = [engine.submit_route(slow) for _ in range(3)]
+            engine._pool.withdraw(world.stack.router.digest, "it was tried, too")
+        for decision in waiting:
+            with pytest.raises(EngineError, match=f"{world.stack.router.digest} is out of service"):
+                decision.result(20)
+        eventually(lambda: {resident.pins for resident in engine._pool._residents.values()} == {1})
+
+
 def test_a_broken_request_among_many_lets_go_of_the_others(world: Any) -> None:
     with running(world, batch=2) as engine:
         requests = world.requests(5)
