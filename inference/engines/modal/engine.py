@@ -16,9 +16,11 @@ import modal
 from modal.exception import AuthError, Error, NotFoundError
 
 from adapters.store import Store
+from datasets_app.room import explain
 from inference.engines import wire
 from inference.engines.base import EngineBusy, EngineError
 from inference.engines.modal import calls
+from inference.engines.modal.account import is_ours, read_token_anew
 from inference.engines.modal.upload import record_stack, upload_adapters
 from inference.engines.streams import told
 from inference.engines.types import Decision, Request, StackedResult, StackSpec, StreamEvent
@@ -52,7 +54,7 @@ class ModalEngine:
     ) -> None:
         self._app = app
         self._store = store
-        self._volume = modal.Volume.from_name(volume, environment_name=environment)
+        self._volume_name = volume
         self._environment = environment
         self._version = version
         self._deadline_s = deadline_s
@@ -67,10 +69,10 @@ class ModalEngine:
     def deploy(self, stack: StackSpec) -> None:
         """Bring the adapters to the volume, load the stack in a container, and let later ones find it."""
         with self._speaking():
-            upload_adapters(stack, self._store, self._volume)
+            upload_adapters(stack, self._store, self._volume())
         self._submit(self._ask("deploy", wire.dump_stack(stack), bytes, DEPLOY_S)).result()
         with self._speaking():
-            record_stack(stack, self._volume)
+            record_stack(stack, self._volume())
 
     def route(self, request: Request) -> Decision:
         """Decide which expert should answer."""
@@ -107,6 +109,11 @@ class ModalEngine:
     def submit_stream(self, request: Request, on_event: Callable[[StreamEvent], None]) -> Future[StackedResult]:
         """`infer` as a future; `on_event`, on this engine's thread, is told decision and text."""
         return self._submit(self._follow(wire.dump_request(request), on_event))
+
+    def _volume(self) -> modal.Volume:
+        """Looked up by whoever has the token now."""
+        read_token_anew()
+        return modal.Volume.from_name(self._volume_name, environment_name=self._environment)
 
     # On the event loop
 
@@ -231,6 +238,8 @@ class ModalEngine:
         except TimeoutError:
             raise
         except (Error, OSError, aiohttp.ClientError) as error:
+            if is_ours(error):
+                raise EngineError(explain(error)) from error
             raise EngineError(f"Modal does not answer: {_line(error)}") from error
 
     @contextmanager
@@ -242,6 +251,7 @@ class ModalEngine:
 
 
 async def _client() -> modal.Client:
+    read_token_anew()
     return await modal.Client.from_env.aio()
 
 

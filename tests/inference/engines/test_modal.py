@@ -16,6 +16,7 @@ from inference.engines.modal.engine import ModalEngine
 from inference.engines.modal.upload import record_stack, upload_adapters
 from inference.engines.types import Request
 from tests.modal_plane.plane import Plane
+from tests.modal_plane.service import TOKEN
 
 Result = pb.GenericResult
 
@@ -39,15 +40,15 @@ def answered(plane: Plane, ask: Callable[[], Any], result: Result, data_format: 
 
 
 def test_a_new_container_finds_the_stack_by_itself(world: Any, plane: Plane, on_modal: ModalEngine) -> None:
-    upload_adapters(world.stack, world.store, on_modal._volume)
-    record_stack(world.stack, on_modal._volume)
+    upload_adapters(world.stack, world.store, on_modal._volume())
+    record_stack(world.stack, on_modal._volume())
     plane.scale_to_zero()
     assert on_modal.status()["containers"] == 0  # nobody starts one to ask it how it is
     plane.faults.unpipelined = True
     assert on_modal.infer(world.requests(1)[0]).decision.stack == world.stack.digest
     assert world.stack.digest in on_modal.status()["stacks"]  # type: ignore[operator]
     before = plane.faults.calls["VolumePutFiles2"]
-    upload_adapters(world.stack, world.store, on_modal._volume)
+    upload_adapters(world.stack, world.store, on_modal._volume())
     assert plane.faults.calls["VolumePutFiles2"] == before
 
 
@@ -64,6 +65,30 @@ def test_what_is_wrong_with_the_account_is_said(world: Any, plane: Plane, on_mod
     for ask in (lambda: on_modal.infer(request), lambda: on_modal.deploy(world.stack), on_modal.status):
         with pytest.raises(EngineError, match="Modal refuses the token"):
             ask()
+
+
+def test_a_token_that_is_set_later_is_found(
+    world: Any, plane: Plane, on_modal: ModalEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "modal.toml"
+    with monkeypatch.context() as patch:
+        patch.setattr("modal.config.user_config_path", str(file))
+        for name in ("MODAL_TOKEN_ID", "MODAL_TOKEN_SECRET"):
+            patch.delenv(name)
+        file.write_text('[default]\ntoken_id = "ak-wrong"\ntoken_secret = "as-wrong"\n')
+        with pytest.raises(EngineError, match="Modal refuses the token"):
+            on_modal.status()
+        file.write_text(f'[default]\ntoken_id = "{TOKEN[0]}"\ntoken_secret = "{TOKEN[1]}"\n')
+        assert on_modal.status()["app"] == "engine"
+        assert record_stack(world.stack, on_modal._volume()) is None
+
+
+def test_what_goes_wrong_on_this_machine_is_not_put_down_to_modal(
+    world: Any, plane: Plane, on_modal: ModalEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("inference.engines.modal.engine.upload_adapters", lambda *_: Path("/dev/full").write_text("x"))
+    with pytest.raises(EngineError, match="The disk is full"):
+        on_modal.deploy(world.stack)
 
 
 def test_a_request_that_finds_no_container_in_time_may_be_asked_again(

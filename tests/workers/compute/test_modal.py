@@ -23,8 +23,10 @@ from django.test import Client
 from modal_proto import api_pb2 as pb
 
 from datasets_app.errors import InputError
+from datasets_app.room import is_disk_full
 from tests.cast import make_run
 from tests.modal_plane.plane import Plane
+from tests.modal_plane.service import TOKEN
 from workers.checks import check_compute
 from workers.compute.modal import ModalCompute
 from workers.compute.modal.account import Volume
@@ -225,6 +227,26 @@ def test_outputs_come_with_progress_and_what_came_before_stays(
     assert plane.faults.calls["VolumeGetFile2"] - moved < 20
 
 
+def test_what_goes_wrong_on_this_machine_is_not_put_down_to_modal(
+    plane: Plane, compute: ModalCompute, job: JobSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handle = compute.submit(job)
+    folder = plane.volume("moe-lora-data") / run_folder(job.launch_key)
+    (folder / "out").mkdir(parents=True)
+    (folder / "out" / "weights").write_bytes(bytes(1000))
+    write_manifest(folder / "out", folder)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "0").symlink_to("/dev/full")
+    with monkeypatch.context() as patch, pytest.raises(OSError) as full:
+        patch.setattr("workers.compute.modal.fetching.tempfile.mkdtemp", lambda **_: str(tmp_path / "full"))
+        compute.outputs(handle)
+    assert is_disk_full(full.value)
+    (compute.root / job.launch_key / "out").rmdir()
+    (compute.root / job.launch_key / "out").write_text("in the way")
+    with pytest.raises(FileExistsError):
+        compute.outputs(handle)
+
+
 class Cut(Exception):  # noqa: N818 - as Celery's, a signal
     """The time of a task is over."""
 
@@ -366,6 +388,21 @@ def test_each_fault_of_the_account_is_one_line_in_the_check_the_admin_and_the_ru
     settings.COMPUTE_DEFAULT = "local"
     look_at_account()
     assert account_problems() == []
+
+
+def test_a_token_that_is_set_later_is_found(
+    plane: Plane, compute: ModalCompute, no_token: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "modal.toml"
+    monkeypatch.delenv("MODAL_TOKEN_SECRET")
+    monkeypatch.setattr("modal.config.user_config_path", str(file))
+    assert "There is no Modal token" in compute.problems()[0]
+    file.write_text('[default]\ntoken_id = "ak-wrong"\ntoken_secret = "as-wrong"\n')
+    assert "refuses the token" in compute.problems()[0]
+    file.write_text("[default")
+    assert "refuses the token" in compute.problems()[0]
+    file.write_text(f'[default]\ntoken_id = "{TOKEN[0]}"\ntoken_secret = "{TOKEN[1]}"\n')
+    assert compute.problems() == []
 
 
 @pytest.mark.django_db

@@ -13,6 +13,7 @@ from modal.config import config
 from modal.exception import AuthError, Error, NotFoundError, PermissionDeniedError
 
 from datasets_app.errors import InputError
+from inference.engines.modal.account import is_ours, read_token_anew
 from workers.compute.types import ComputeUnavailable
 from workers.remote.code import code_digest
 from workers.remote.names import Names
@@ -24,7 +25,11 @@ DEPLOY = "run `modal deploy -m workers.modal_app`"
 
 @contextmanager
 def speaking() -> Iterator[None]:
-    """What goes wrong between here and Modal becomes a ComputeUnavailable that says what to do, if anything can be."""
+    """What goes wrong between here and Modal becomes a ComputeUnavailable that says what to do, if anything can be.
+
+    What goes wrong on this machine stays what it is.
+    """
+    read_token_anew()
     try:
         yield
     except AuthError as error:
@@ -34,6 +39,8 @@ def speaking() -> Iterator[None]:
     except PermissionDeniedError as error:
         raise ComputeUnavailable(f"The Modal token may not do this: {_line(error)}") from error
     except (Error, OSError, aiohttp.ClientError) as error:
+        if is_ours(error):
+            raise
         raise ComputeUnavailable(f"Modal does not answer: {_line(error)}") from error
 
 
