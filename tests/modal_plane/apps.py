@@ -50,7 +50,6 @@ class App:
 
     id: str
     name: str
-    tags: dict[str, str] = field(default_factory=dict)
     layouts: list[pb.AppLayout] = field(default_factory=list)
     running: bool = True
 
@@ -98,16 +97,12 @@ class Apps:
     def AppGetLayout(self, request: Any) -> pb.AppGetLayoutResponse:
         return pb.AppGetLayoutResponse(app_layout=self.apps[request.app_id].layouts[-1])
 
-    def AppGetTags(self, request: Any) -> pb.AppGetTagsResponse:
-        return pb.AppGetTagsResponse(tags=self.apps[request.app_id].tags)
-
     def AppHeartbeat(self, request: Any) -> None:
         pass
 
     def AppPublish(self, request: Any) -> pb.AppPublishResponse:
         app = self.apps[request.app_id]
         app.layouts.append(self._layout(request))
-        app.tags = dict(request.tags)
         if request.app_state == pb.APP_STATE_DEPLOYED:
             app.name = request.name
             self.deployed[request.name] = app

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import modal
 
-app = modal.App("toy", tags={"code": "1"})
+app = modal.App("toy")
 volume = modal.Volume.from_name("toy-data", create_if_missing=True, version=2)
 claims = modal.Dict.from_name("toy-claims", create_if_missing=True)
 image = modal.Image.debian_slim("3.11").env({"COLOUR": "dark green"}).add_local_python_source("tests")

@@ -26,3 +26,8 @@ def code_digest() -> str:
     for path in paths:
         total.update(f"{path.relative_to(ROOT)} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
     return total.hexdigest()[:16]
+
+
+def code_mark() -> str:
+    """The name of a function that those versions of the app have which run this code."""
+    return f"code-{code_digest()}"

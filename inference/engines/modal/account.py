@@ -17,7 +17,7 @@ _read = -1  # when the file was written that the client has read, in nanoseconds
 
 
 def read_token_anew() -> None:
-    """Let the client take its token from `~/.modal.toml` again if that was written since: it reads it only once."""
+    """Let the client read `~/.modal.toml` again if it was written since; by itself it reads it once."""
     global _read
     try:
         written = Path(config.user_config_path).stat().st_mtime_ns
@@ -27,7 +27,7 @@ def read_token_anew() -> None:
         return
     before = _token()
     try:
-        config._user_config = config._read_user_config()
+        config._user_config = config._read_user_config()  # type: ignore[no-untyped-call]
     except InvalidError:  # half written: the next look reads it whole
         return
     config._profile = os.environ.get("MODAL_PROFILE") or config._config_active_profile()

@@ -165,12 +165,43 @@ def test_an_account_that_is_not_set_up_is_named(
 ) -> None:
     with pytest.raises(InputError, match="'nobody' is not deployed on Modal: run `modal deploy"):
         ModalCompute(str(compute.root), app="nobody").submit(job)
-    monkeypatch.setattr("workers.compute.modal.account.code_digest", lambda: "0" * 16)
+    monkeypatch.setattr("workers.compute.modal.account.code_mark", lambda: "code-" + "0" * 16)
     with pytest.raises(InputError, match="runs other code"):
         compute.submit(job)
     plane.faults.bad_token = True
     with pytest.raises(ComputeUnavailable, match="refuses the token"):
         compute.submit(job)
+
+
+@pytest.fixture
+def foreign(plane: Plane, modal_app: str) -> Iterator[int]:
+    """A version of the app, the newest, that somebody deployed with other code; its number."""
+    layouts = plane.apps.deployed["switchyard"].layouts
+    ours = layouts[-1]
+    other = type(ours)()
+    other.CopyFrom(ours)
+    for name in [name for name in other.function_ids if name.startswith("code-")]:
+        other.function_ids["code-" + "0" * 16] = other.function_ids.pop(name)
+    layouts.append(other)
+    yield len(layouts)
+    layouts.pop()
+
+
+def test_a_pinned_version_is_the_one_that_is_checked(compute: ModalCompute, job: JobSpec, foreign: int) -> None:
+    compute.version = foreign - 1
+    assert compute.problems() == []
+    assert compute.poll(compute.submit(job)).state == JobState.PENDING
+    compute.version = None
+    assert "The app 'switchyard' on Modal runs other code" in compute.problems()[0]
+    compute.version = foreign
+    assert f"Version {foreign} of the app 'switchyard' on Modal runs other code" in compute.problems()[0]
+    compute.version = foreign + 1
+    (problem,) = compute.problems()
+    assert problem.startswith(f"The app 'switchyard' on Modal has no version {foreign + 1}: ")
+    with pytest.raises(InputError, match="has no version"):
+        compute.submit(replace(job, launch_key="another"))
+    compute.names = replace(compute.names, app="nobody")
+    assert "'nobody' is not deployed" in compute.problems()[0]
 
 
 def test_the_check_says_in_a_line_each_what_is_missing(
@@ -343,7 +374,7 @@ def no_token(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         ("app", "The app 'nobody' is not deployed on Modal: run `modal deploy -m workers.modal_app`."),
         ("code", "The app 'switchyard' on Modal runs other code than this installation: run `modal deploy -m"),
         ("volume", "There is no volume 'nothing' on Modal: run `modal deploy -m workers.modal_app`, which creates it."),
-        ("silent", "Modal does not answer: AppGetOrCreate: 503 upstream connect error."),
+        ("silent", "Modal does not answer: FunctionGet: 503 upstream connect error."),
     ],
 )
 @pytest.mark.django_db
@@ -369,11 +400,11 @@ def test_each_fault_of_the_account_is_one_line_in_the_check_the_admin_and_the_ru
         case "app":
             compute.names = replace(compute.names, app="nobody")
         case "code":
-            monkeypatch.setattr("workers.compute.modal.account.code_digest", lambda: "0" * 16)
+            monkeypatch.setattr("workers.compute.modal.account.code_mark", lambda: "code-" + "0" * 16)
         case "volume":
             compute.names = replace(compute.names, sources="nothing")
         case "silent":
-            plane.faults.fail("AppGetOrCreate")
+            plane.faults.fail("FunctionGet")
     (error,) = check_compute()
     assert sentence in error.msg and "\n" not in error.msg
     with pytest.raises((InputError, ComputeUnavailable)) as refused:

@@ -55,7 +55,7 @@ def params(db: None, tmp_path: Path) -> dict[str, object]:
 
 
 STEPS = {
-    "look up the app": "AppGetTags",
+    "look up the app": "FunctionGet",
     "upload inputs": "VolumePutFiles2",
     "spawn": "FunctionMap",
     "poll": "FunctionGetOutputs",

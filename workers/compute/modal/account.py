@@ -15,11 +15,12 @@ from modal.exception import AuthError, Error, NotFoundError, PermissionDeniedErr
 from datasets_app.errors import InputError
 from inference.engines.modal.account import is_ours, read_token_anew
 from workers.compute.types import ComputeUnavailable
-from workers.remote.code import code_digest
+from workers.remote.code import code_mark
 from workers.remote.names import Names
 
 MAX_JSON_BYTES = 64 * 2**20
 LOG_IN = "run `modal token new`, or set MODAL_TOKEN_ID and MODAL_TOKEN_SECRET"
+A_JOB = "generate_dataset_job"
 DEPLOY = "run `modal deploy -m workers.modal_app`"
 
 
@@ -76,24 +77,41 @@ class Volume:
         return found if isinstance(found, dict) else {}
 
 
-def check_deployed(names: Names, environment: str | None) -> None:
+def check_deployed(names: Names, environment: str | None, version: int | None) -> None:
     """InputError unless the app is deployed, with the code of this installation, and every volume is there."""
-    if found := problems(names, environment):
+    if found := problems(names, environment, version):
         raise InputError(" ".join(found))
 
 
-def problems(names: Names, environment: str | None) -> list[str]:
-    """What is missing in the account, a sentence each."""
-    found = []
-    try:
-        tags = modal.App.lookup(names.app, environment_name=environment).get_tags()
-        if tags.get("code") != code_digest():
-            found.append(f"The app {names.app!r} on Modal runs other code than this installation: {DEPLOY}.")
-    except NotFoundError:
-        found.append(f"The app {names.app!r} is not deployed on Modal: {DEPLOY}.")
+def problems(names: Names, environment: str | None, version: int | None = None) -> list[str]:
+    """What is missing in the account, a sentence each; the app is looked at in that version, or the newest."""
+    found = list(_of_app(names.app, environment, version))
     for name in names.volumes.values():
         try:
             modal.Volume.from_name(name, environment_name=environment).hydrate()
         except NotFoundError:
             found.append(f"There is no volume {name!r} on Modal: {DEPLOY}, which creates it.")
     return found
+
+
+def _of_app(app: str, environment: str | None, version: int | None) -> Iterator[str]:
+    def has(function: str, version: int | None) -> bool:
+        try:
+            modal.Function.from_name(app, function, environment_name=environment, version=version).hydrate()
+        except NotFoundError:
+            return False
+        return True
+
+    if has(code_mark(), version):
+        return
+    if not has(A_JOB, None):
+        yield f"The app {app!r} is not deployed on Modal: {DEPLOY}."
+    elif version is None:
+        yield f"The app {app!r} on Modal runs other code than this installation: {DEPLOY}."
+    elif has(A_JOB, version):
+        yield (
+            f"Version {version} of the app {app!r} on Modal runs other code than this installation: "
+            f"name another in SWITCHYARD_MODAL_VERSION, or none, and {DEPLOY}."
+        )
+    else:
+        yield f"The app {app!r} on Modal has no version {version}: name another in SWITCHYARD_MODAL_VERSION, or none."

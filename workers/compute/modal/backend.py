@@ -41,7 +41,7 @@ class ModalCompute:
             known = calls.owner(self.names.claims, self.environment, job.launch_key)
             if known := known or self._recorded(data, job.launch_key, CLAIM, JOB):
                 return f"{job.launch_key}/{known}"
-            account.check_deployed(self.names, self.environment)
+            account.check_deployed(self.names, self.environment, self.version)
             volumes = {role: self._volume(role) for role in ("data", "base")}
             launch = {**job.as_dict(), "spec": staging.stage(job.kind, job.spec, volumes)}
             call = calls.spawn(self.names.app, f"{job.kind}_job", self.environment, self.version, json.dumps(launch))
@@ -108,7 +108,7 @@ class ModalCompute:
 
         try:
             with account.speaking():
-                return account.problems(self.names, self.environment)
+                return account.problems(self.names, self.environment, self.version)
         except ComputeUnavailable as error:
             return [str(error)]
 
