@@ -223,8 +223,8 @@ def _settle(pipeline: Pipeline, conclusion: Conclusion) -> None:
 
 
 def _tell(pipeline: Pipeline, text: str, **facts: Any) -> None:
-    said = {"pipeline": pipeline.name, "kind": pipeline.kind, "outcome": pipeline.outcome, "verdict": pipeline.verdict}
-    tell(f"pipeline-{pipeline.pk}-{pipeline.version}", text, **said, **facts)
+    facts |= {"pipeline": pipeline.name, "kind": pipeline.kind, "outcome": pipeline.outcome, "verdict": pipeline.verdict}
+    tell(f"pipeline-{pipeline.pk}-{pipeline.version}", text, **facts)
 
 
 @contextmanager
