@@ -223,7 +223,8 @@ def _settle(pipeline: Pipeline, conclusion: Conclusion) -> None:
 
 
 def _tell(pipeline: Pipeline, text: str, **facts: Any) -> None:
-    facts |= {"pipeline": pipeline.name, "kind": pipeline.kind, "outcome": pipeline.outcome, "verdict": pipeline.verdict}
+    facts |= {name: str(getattr(pipeline, name)) for name in ("kind", "outcome", "verdict")}
+    facts["pipeline"] = pipeline.name
     tell(f"pipeline-{pipeline.pk}-{pipeline.version}", text, **facts)
 
 
