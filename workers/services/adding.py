@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from django.contrib.auth.models import User
-from django.utils import timezone
 
 from adapters.models import Adapter, AdapterVersion
 from adapters.models.adapter import NONE_LABEL
@@ -64,7 +63,8 @@ def add_expert(
     with any of it, before anything is queued.
     """
     check_name(name, "adapter name")
-    stem = check_name(pipeline, "pipeline name") if pipeline else _stem("add", name)
+    if pipeline:
+        check_name(pipeline, "pipeline name")
     before = _lineage()
     labels = tuple(dict.fromkeys((*before.labels, name)))
     drawn = _drawn(before, labels, negatives, samples_per_class, seed)
@@ -79,15 +79,20 @@ def add_expert(
         get_source(negative)
     fetches, registered = _register(name, source, adapter)
     router_train = before.train | (train or {})
-    steps = fetch_steps(fetches)
-    if adapter is None:
-        like_router = {"activated": True} if router_train.get("activated") else {}
-        config = like_router | (train_expert or {})
-        steps += expert_steps(stem, "-expert", name, registered, config, drawn.get("seed"))
-    steps += router_steps(stem, drawn, before.router, router_train, stack=True)
-    steps += _serving_step(stem)
+    like_router = {"activated": True} if router_train.get("activated") else {}
+    expert_train = like_router | (train_expert or {})
+
+    def steps(stem: str) -> list[Step]:
+        trained = expert_steps(stem, "-expert", name, registered, expert_train, drawn.get("seed"))
+        return [
+            *fetch_steps(fetches),
+            *(trained if adapter is None else []),
+            *router_steps(stem, drawn, before.router, router_train, stack=True),
+            *_serving_step(stem),
+        ]
+
     wish = {"expert": name, "source": registered, "trained": adapter is None}
-    return launch_plan(Plan(Pipeline.Kind.ADD_EXPERT, stem, steps, policy, wish), user)
+    return launch_plan(Plan(Pipeline.Kind.ADD_EXPERT, pipeline, f"add-{name}", steps, policy, wish), user)
 
 
 def retrain_router(
@@ -106,7 +111,6 @@ def retrain_router(
     What is not given stays as it was. InputError if a source cannot be read any more.
     """
     before = _lineage()
-    stem = check_name(pipeline, "pipeline name") if pipeline else _stem("retrain", before.router)
     drawn = _drawn(before, tuple(adapters or before.labels), negatives, samples_per_class, seed)
     fetches = []
     for row in _sources(drawn):
@@ -114,14 +118,14 @@ def retrain_router(
             fetches.append(_fetch_of(row.name, row.origin, row.format))
         else:
             register_source(row.name, row.path, format=row.format)
-    steps = fetch_steps(fetches)
-    steps += router_steps(stem, drawn, before.router, before.train | (train or {}), stack=True)
-    steps += _serving_step(stem)
-    return launch_plan(Plan(Pipeline.Kind.RETRAIN_ROUTER, stem, steps, _policy(live)), user)
+    router_train = before.train | (train or {})
 
+    def steps(stem: str) -> list[Step]:
+        router = router_steps(stem, drawn, before.router, router_train, stack=True)
+        return [*fetch_steps(fetches), *router, *_serving_step(stem)]
 
-def _stem(verb: str, name: str) -> str:
-    return f"{verb}-{name[:20].rstrip('._-')}-{timezone.now():%Y%m%d-%H%M%S}"
+    plan = Plan(Pipeline.Kind.RETRAIN_ROUTER, pipeline, f"retrain-{before.router}", steps, _policy(live))
+    return launch_plan(plan, user)
 
 
 def _policy(live: str) -> str:

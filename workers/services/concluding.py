@@ -223,9 +223,9 @@ def _settle(pipeline: Pipeline, conclusion: Conclusion) -> None:
 
 
 def _tell(pipeline: Pipeline, text: str, **facts: Any) -> None:
-    said: dict[str, Any] = {"pipeline": pipeline.name, "kind": pipeline.kind}
-    said |= {"outcome": pipeline.outcome, "verdict": pipeline.verdict}
-    tell(f"pipeline-{pipeline.pk}-{pipeline.version}", text, **said, **facts)
+    facts |= {name: str(getattr(pipeline, name)) for name in ("kind", "outcome", "verdict")}
+    facts["pipeline"] = pipeline.name
+    tell(f"pipeline-{pipeline.pk}-{pipeline.version}", text, **facts)
 
 
 @contextmanager

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import count, islice, repeat
 from typing import Any
 
 from django.conf import settings
@@ -30,6 +31,11 @@ NAME_PREFIX = {
     "fetch": "fetch",
 }
 WATCH_SECONDS = 0.5
+TRIES = 10
+
+
+class NameTaken(InputError):  # noqa: N818 - it says how the name stands
+    """Somebody else has the name."""
 
 
 def launch(
@@ -48,44 +54,58 @@ def launch(
     `time_limit` is in seconds from its first launch.
 
     A name whose run is under way or has succeeded with the same parameters returns that run; with others it is an
-    InputError, as is one outside `pipeline`, every parameter that cannot work, and a cost over a cap. A run's name is
-    also its dataset's, for generate_dataset.
+    InputError, as is one outside `pipeline`, every parameter that cannot work, and a cost over a cap. Without a name
+    there is always a new run. A run's name is also its dataset's, for generate_dataset.
     """
     validated = validate(kind, params, check_now=step == 0)
     if (only := HERE.get(kind)) and backend not in (None, only):
         raise InputError(f"{kind} runs on the backend {only!r} alone.")
     backend = only or backend or settings.COMPUTE_DEFAULT
     get_compute(backend)
-    existing = Run.objects.exclude(status__in=UNSUCCESSFUL).filter(name=name) if name else Run.objects.none()
-    if not existing.exists():
+    existing = _in_use(name=check_name(name, "run name")) if name else None
+    if existing is None:
         check_affordable(kind, backend, time_limit)
-    name = check_name(name, "run name") if name else new_name(kind)
-    try:
-        with transaction.atomic():
-            run = Run.objects.create(
-                name=name,
-                kind=kind,
-                params=validated,
-                backend=backend,
-                pipeline=pipeline,
-                step=step,
-                reuse=reuse and kind not in HERE,  # who knows what lies there now
-                time_limit=time_limit,
-                created_by=user,
-            )
-    except IntegrityError:
-        run = Run.objects.exclude(status__in=UNSUCCESSFUL).get(name=name)
-        if run.kind != kind or validate(kind, run.params, check_now=False) != validated:
-            raise InputError(
-                f"Run {name!r} exists ({run.kind}, {run.status}) with other parameters: choose another name."
-            ) from None
-        if pipeline is not None and run.pipeline_id != pipeline.pk:
-            raise InputError(
-                f"Run {name!r} exists ({run.status}) outside the pipeline {pipeline.name!r}: choose another name."
-            ) from None
-        return run
-    transaction.on_commit(hint, robust=True)
-    return run
+    for candidate in islice(repeat(name) if name else new_names(kind), TRIES):
+        if name and existing is not None:
+            return _same(existing, kind, validated, pipeline)
+        try:
+            with transaction.atomic():
+                run = Run.objects.create(
+                    name=candidate,
+                    kind=kind,
+                    params=validated,
+                    backend=backend,
+                    pipeline=pipeline,
+                    step=step,
+                    reuse=reuse and kind not in HERE,  # who knows what lies there now
+                    time_limit=time_limit,
+                    created_by=user,
+                )
+        except IntegrityError:  # somebody else was first
+            existing = _in_use(name=candidate)
+            if existing is None and pipeline is not None and _in_use(pipeline=pipeline, step=step):
+                words = f"Step {step + 1} of the pipeline {pipeline.name!r} is another one: choose another name."
+                raise InputError(words) from None
+        else:
+            transaction.on_commit(hint, robust=True)
+            return run
+    raise RuntimeError(f"No name for a run of kind {kind} could be taken.")
+
+
+def _in_use(**fields: Any) -> Run | None:
+    """The run that stands in the way of another one with these fields."""
+    return Run.objects.exclude(status__in=UNSUCCESSFUL).filter(**fields).first()
+
+
+def _same(existing: Run, kind: str, params: dict[str, Any], pipeline: Pipeline | None) -> Run:
+    """The run that has the name, if it is the one that is asked for."""
+    if existing.kind != kind or validate(kind, existing.params, check_now=False) != params:
+        words = f"exists ({existing.kind}, {existing.status}) with other parameters"
+    elif pipeline is not None and existing.pipeline_id != pipeline.pk:
+        words = f"exists ({existing.status}) outside the pipeline {pipeline.name!r}"
+    else:
+        return existing
+    raise NameTaken(f"Run {existing.name!r} {words}: choose another name.")
 
 
 def validate(kind: str, params: dict[str, Any], *, check_now: bool = True) -> dict[str, Any]:
@@ -103,11 +123,16 @@ def validate(kind: str, params: dict[str, Any], *, check_now: bool = True) -> di
     return validated.model_dump(mode="json")
 
 
-def new_name(kind: str) -> str:
-    """A name that nobody uses: `routing_YYYYMMDD_HHMMSS` and the like."""
-    stem = f"{NAME_PREFIX[kind]}_{timezone.now():%Y%m%d_%H%M%S}"
-    taken = Run.objects.filter(name__startswith=stem).count()
-    return f"{stem}_{taken + 1}" if taken else stem
+def new_names(kind: str) -> Iterator[str]:
+    """Names that no run has had: `routing_YYYYMMDD_HHMMSS` and the like."""
+    names = numbered(f"{NAME_PREFIX[kind]}_{timezone.now():%Y%m%d_%H%M%S}")
+    return (name for name in names if not Run.objects.filter(name=name).exists())
+
+
+def numbered(stem: str) -> Iterator[str]:
+    """`stem`, `stem_2`, `stem_3` and so on."""
+    yield stem
+    yield from (f"{stem}_{number}" for number in count(2))
 
 
 def cancel(run: Run) -> Run:

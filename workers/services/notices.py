@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import Any
 
 import httpx
+from celery.exceptions import SoftTimeLimitExceeded
 from django.conf import settings
 from django.core.mail import send_mail
 from django.db import transaction
@@ -45,20 +46,28 @@ def _hint() -> None:
 
 def deliver_due() -> int:
     """Send what is due; each try is claimed first, so that several processes do not send the same. How many went."""
+    return sum(_deliver(channel) for channel in Notice.Channel)
+
+
+def _deliver(channel: Notice.Channel) -> int:
+    """Send what is due on the channel, until it does not take one: to ask a silent one again costs each time."""
     now = timezone.now()
+    due = Notice.objects.filter(channel=channel, sent_at__isnull=True, due_at__lte=now, tries__lt=MAX_TRIES)
     sent = 0
-    for notice in Notice.objects.filter(sent_at__isnull=True, due_at__lte=now, tries__lt=MAX_TRIES).order_by("id")[:20]:
+    for notice in due.order_by("id")[:20]:
         later = now + FIRST_WAIT * 2**notice.tries
         mine = Notice.objects.filter(pk=notice.pk, tries=notice.tries, sent_at__isnull=True)
         if not mine.update(tries=notice.tries + 1, due_at=later):
             continue
         try:
-            SENDERS[Notice.Channel(notice.channel)](notice)
+            SENDERS[channel](notice)
         except Exception as error:
             log.warning("%s was not delivered: %s", notice, error)
             Notice.objects.filter(pk=notice.pk).update(error=f"{type(error).__name__}: {error}"[:500])
-        else:
-            sent += Notice.objects.filter(pk=notice.pk).update(sent_at=timezone.now(), error="")
+            if isinstance(error, SoftTimeLimitExceeded):
+                raise
+            break
+        sent += Notice.objects.filter(pk=notice.pk).update(sent_at=timezone.now(), error="")
     return sent
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from django.contrib.auth.models import User
@@ -15,7 +17,7 @@ from adapters.selectors import get_adapter
 from datasets_app.errors import InputError
 from datasets_app.names import check_name
 from workers.models import Pipeline, Run
-from workers.services.launching import cancel, launch, new_name, relaunch
+from workers.services.launching import TRIES, NameTaken, cancel, launch, numbered, relaunch
 from workers.states import UNSUCCESSFUL
 
 
@@ -31,11 +33,12 @@ class Step:
 
 @dataclass(frozen=True)
 class Plan:
-    """A pipeline to launch."""
+    """A pipeline to launch, called `name`, or by `stem` and the time. `steps` are made for the name that it gets."""
 
     kind: Pipeline.Kind
-    name: str
-    steps: list[Step]
+    name: str | None
+    stem: str
+    steps: Callable[[str], list[Step]]
     live: str = Pipeline.Live.NEVER
     wish: dict[str, Any] = field(default_factory=dict)
 
@@ -55,14 +58,14 @@ def launch_router_pipeline(
 
     A pipeline of that name goes on: what has succeeded is kept, what failed or was cancelled is launched again.
     """
-    stem = check_name(name, "pipeline name") if name else new_name(Run.Kind.GENERATE_DATASET)
     drawn = {
         "adapters": list(adapters),
         "negatives": list(negatives),
         "samples_per_class": samples_per_class,
         "seed": seed,
     }
-    return launch_plan(Plan(Pipeline.Kind.ROUTER, stem, router_steps(stem, drawn, router, train or {})), user)
+    plan = Plan(Pipeline.Kind.ROUTER, name, "routing", lambda stem: router_steps(stem, drawn, router, train or {}))
+    return launch_plan(plan, user)
 
 
 def router_steps(
@@ -89,12 +92,13 @@ def launch_expert_pipeline(
     source = get_adapter(adapter).source
     if source is None:
         raise InputError(f"Adapter {adapter!r} has no source dataset to train on.")
-    stem = check_name(name, "pipeline name") if name else f"{adapter}-{new_name(Run.Kind.TRAIN)}"
-    steps = [
-        *expert_steps(stem, "", adapter, source.name, train or {}),
-        Step(Run.Kind.EVALUATE, "-evaluate", {"run": f"{stem}-train", "dataset": source.name}),
-    ]
-    return launch_plan(Plan(Pipeline.Kind.EXPERT, stem, steps), user)
+    learnt = source.name
+
+    def steps(stem: str) -> list[Step]:
+        subject = {"run": f"{stem}-train", "dataset": learnt}
+        return [*expert_steps(stem, "", adapter, learnt, train or {}), Step(Run.Kind.EVALUATE, "-evaluate", subject)]
+
+    return launch_plan(Plan(Pipeline.Kind.EXPERT, name, f"train-{adapter}", steps), user)
 
 
 def expert_steps(
@@ -114,26 +118,36 @@ def fetch_steps(fetches: Sequence[dict[str, Any]]) -> list[Step]:
 
 
 def launch_plan(plan: Plan, user: User | None) -> Pipeline:
-    """Record the pipeline and queue its runs; one of that name and kind goes on."""
+    """Record the pipeline and queue its runs; one of that name and kind goes on. Without a name it is always new."""
+    if plan.name:
+        return _launch(plan, check_name(plan.name, "pipeline name"), user)
+    stem = f"{plan.stem[:24].rstrip('._-')}_{timezone.now():%Y%m%d_%H%M%S}"
+    for name in islice(numbered(stem), TRIES):
+        with suppress(NameTaken):
+            return _launch(plan, name, user)
+    raise RuntimeError(f"No name for a pipeline like {stem} could be taken.")
+
+
+def _launch(plan: Plan, name: str, user: User | None) -> Pipeline:
     with transaction.atomic():
         pipeline, created = Pipeline.objects.get_or_create(
-            name=plan.name,
-            defaults={"kind": plan.kind, "live": plan.live, "wish": plan.wish, "created_by": user},
+            name=name, defaults={"kind": plan.kind, "live": plan.live, "wish": plan.wish, "created_by": user}
         )
-        if not created and (pipeline.kind, pipeline.live) != (plan.kind, plan.live):
-            raise InputError(f"Pipeline {plan.name!r} exists as another one ({pipeline.kind}): choose another name.")
+        found = pipeline.kind, pipeline.live, pipeline.wish
+        if not created and (not plan.name or found != (plan.kind, plan.live, plan.wish)):
+            raise NameTaken(f"Pipeline {name!r} exists as another one ({pipeline.kind}): choose another name.")
         before = set(pipeline.runs.values_list("pk", flat=True))
         runs = [
             launch(
                 step.kind,
                 step.params,
-                name=f"{plan.name}{step.suffix}",
+                name=f"{name}{step.suffix}",
                 user=user,
                 pipeline=pipeline,
                 step=number,
                 reuse=step.reuse,
             )
-            for number, step in enumerate(plan.steps)
+            for number, step in enumerate(plan.steps(name))
         ]
         if not created and any(run.pk not in before for run in runs):
             _reopen(pipeline)

@@ -12,7 +12,6 @@ from django.utils import timezone
 from adapters.models import Evaluation, Stack
 from adapters.selectors import baseline_of, champion, promotion_of
 from datasets_app.errors import InputError
-from datasets_app.names import check_name
 from inference.judgement import routed_right
 from inference.routing.verdict import Outcome, compare, fisher
 from workers.models import Pipeline, Run
@@ -37,14 +36,16 @@ def reevaluate(
     serving = champion()
     if serving is None:
         raise InputError("No router is live yet: there is none to evaluate.")
-    stem = check_name(pipeline, "pipeline name") if pipeline else f"reevaluate-{timezone.now():%Y%m%d-%H%M%S}"
-    steps = _held_out(baseline_of(serving))
-    if fresh_samples:
-        steps += _fresh(serving, stem, fresh_samples, int(timezone.now().timestamp()) if seed is None else seed)
-    if not steps:
+    held_out = _held_out(baseline_of(serving))
+    if not held_out and not fresh_samples:
         raise InputError(f"{serving.router} was promoted without an evaluation: ask for fresh samples.")
+    draw_seed = int(timezone.now().timestamp()) if seed is None else seed
+
+    def steps(stem: str) -> list[Step]:
+        return held_out + (_fresh(serving, stem, fresh_samples, draw_seed) if fresh_samples else [])
+
     wish = {"stack": serving.digest, "rollback": rollback}
-    return launch_plan(Plan(Pipeline.Kind.REEVALUATE, stem, steps, wish=wish), user)
+    return launch_plan(Plan(Pipeline.Kind.REEVALUATE, pipeline, "reevaluate", steps, wish=wish), user)
 
 
 def _held_out(baseline: Evaluation | None) -> list[Step]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
 from adapters.models import Adapter, Alias, Promotion
 from datasets_app.errors import InputError
@@ -22,7 +24,14 @@ from tests.cast import (
     make_version,
 )  # fmt: skip
 from workers.models import Pipeline, Run
-from workers.services import add_expert, cancel_pipeline, reevaluate, retrain_router
+from workers.services import (
+    add_expert,
+    cancel_pipeline,
+    launch_expert_pipeline,
+    launch_router_pipeline,
+    reevaluate,
+    retrain_router,
+)
 from workers.states import Status
 
 pytestmark = pytest.mark.django_db
@@ -156,6 +165,33 @@ def test_the_same_again_goes_on_with_the_same_pipeline(serving: None, source: Pa
     assert {run.status for run in first.steps} == {Status.QUEUED}
     with pytest.raises(InputError, match="exists as another one"):
         reevaluate(pipeline="add")
+
+
+def test_a_name_whose_steps_are_others_is_refused_in_one_sentence(serving: None, source: Path) -> None:
+    """Here one with a training, and one that compares with what serves."""
+    add_expert("provider-select", source=source, pipeline="add")
+    Pipeline.objects.update(wish={"expert": "provider-select", "source": "provider-select", "trained": False})
+    with pytest.raises(InputError, match="exists as another one"):
+        add_expert("provider-select", source=source, pipeline="add")
+    first = reevaluate(pipeline="night", fresh_samples=3)
+    first.runs.filter(step=0).update(name="other")
+    with pytest.raises(InputError, match="Step 1 of the pipeline 'night' is another one: choose another name"):
+        reevaluate(pipeline="night", fresh_samples=3)
+
+
+def test_pipelines_without_a_name_are_always_new_ones(serving: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also those of one moment."""
+    now = timezone.now()
+    monkeypatch.setattr(timezone, "now", lambda: now)
+    launches: list[Callable[[], Pipeline]] = [
+        lambda: reevaluate(),
+        lambda: launch_expert_pipeline("calendar"),
+        lambda: launch_router_pipeline(adapters=["calendar", "claim-window"]),
+    ]
+    pipelines = [launch() for launch in launches for _ in range(3)]
+    assert len({pipeline.pk for pipeline in pipelines}) == 9
+    assert all(pipeline.steps[0].name.startswith(pipeline.name) for pipeline in pipelines)
+    assert pipelines[-1].name == f"routing_{now:%Y%m%d_%H%M%S}_3"
 
 
 def test_retraining_reads_the_sources_again(serving: None, samples: dict[str, Path], tmp_path: Path) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from django.utils import timezone
 
 from datasets_app.errors import InputError
 from tests.cast import make_run
 from workers.models import Pipeline, Run
-from workers.services import advance, cancel, cancel_pipeline, launch, launch_router_pipeline, retry
+from workers.services import advance, cancel, cancel_pipeline, launch, launch_router_pipeline, launching, retry
 from workers.states import Status
 
 
@@ -21,6 +22,24 @@ def test_the_same_name_with_other_parameters_is_refused(generate: dict[str, obje
     launch("generate_dataset", generate, name="mine")
     with pytest.raises(InputError, match="'mine' exists"):
         launch("generate_dataset", {**generate, "seed": 4}, name="mine")
+
+
+def test_runs_without_a_name_are_always_new_ones(generate: dict[str, object], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where two processes took the same free name at one moment."""
+    names = iter(["routing_x", "routing_x", "routing_x_2", "routing_x_2", "routing_x_3"])
+    monkeypatch.setattr(launching, "new_names", lambda kind: names)
+    wishes = [generate, generate, {**generate, "seed": 4}]
+    runs = [launch("generate_dataset", wish) for wish in wishes]
+    assert [run.name for run in runs] == ["routing_x", "routing_x_2", "routing_x_3"]
+
+
+def test_a_made_up_name_is_one_that_no_run_has_had(
+    generate: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = timezone.now()
+    monkeypatch.setattr(timezone, "now", lambda: now)
+    cancel(launch("generate_dataset", generate))
+    assert launch("generate_dataset", generate).name == f"routing_{now:%Y%m%d_%H%M%S}_2"
 
 
 def test_a_cancelled_run_leaves_its_name_to_the_next_try(generate: dict[str, object]) -> None:

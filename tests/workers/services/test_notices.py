@@ -11,10 +11,11 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
+from celery.exceptions import SoftTimeLimitExceeded
 from django.utils import timezone
 
 from workers.models import Notice
-from workers.services import deliver_due
+from workers.services import deliver_due, notices
 from workers.services.notices import MAX_TRIES, tell
 
 SECRET = "a secret of some length"
@@ -94,3 +95,30 @@ def test_what_is_refused_is_sent_again_and_in_the_end_given_up(receiver: Receive
         Notice.objects.update(due_at=timezone.now())
     assert len(receiver.taken) == 3 + MAX_TRIES
     assert "503" in Notice.objects.get(key="never", channel="webhook").error
+
+
+def test_a_channel_that_takes_nothing_is_asked_once_a_round_and_holds_no_other_up(
+    receiver: Receiver, mailoutbox: list[Any]
+) -> None:
+    receiver.refusing = 10**6
+    for number in range(12):
+        tell(f"n{number}", "Listen.")
+    deliver_due()
+    assert (len(receiver.taken), len(mailoutbox)) == (1, 12)
+    deliver_due()
+    assert len(receiver.taken) == 2
+
+
+def test_the_end_of_the_tasks_time_ends_the_round(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Notice] = []
+
+    def send(notice: Notice) -> None:
+        asked.append(notice)
+        raise SoftTimeLimitExceeded
+
+    monkeypatch.setattr(notices, "SENDERS", dict.fromkeys(Notice.Channel, send))
+    for number in range(3):
+        tell(f"n{number}", "Listen.")
+    with pytest.raises(SoftTimeLimitExceeded):
+        deliver_due()
+    assert len(asked) == 1
