@@ -196,7 +196,7 @@ def test_an_adapter_that_gives_no_numbers_is_taken_out_of_service(world: Any, tr
     requests = world.requests(12)
     right = [expected(world, truth, request) for request in requests]
     bad_label = right[0][0]
-    bad = another(world, tmp_path / bad_label, AdapterCard.read(world.folders["an"]))
+    bad = replace(another(world, tmp_path / "bad", AdapterCard.read(world.folders["an"])), name=bad_label)
     experts = tuple(bad if expert.name == bad_label else expert for expert in world.stack.experts)
     stack = replace(world.stack, experts=experts)
     with running(world) as engine:
