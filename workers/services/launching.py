@@ -57,11 +57,11 @@ def launch(
     backend = only or backend or settings.COMPUTE_DEFAULT
     get_compute(backend)
     existing = Run.objects.exclude(status__in=UNSUCCESSFUL).filter(name=name) if name else Run.objects.none()
-    if not existing.exists():
-        check_affordable(kind, backend, time_limit)
     name = check_name(name, "run name") if name else new_name(kind)
     try:
-        with transaction.atomic():
+        with transaction.atomic():  # of two launches at once, the second one counts the first
+            if not existing.exists():
+                check_affordable(kind, backend, time_limit)
             run = Run.objects.create(
                 name=name,
                 kind=kind,

@@ -27,7 +27,7 @@ def read_token_anew() -> None:
         return
     before = _token()
     try:
-        config._user_config = config._read_user_config()  # type: ignore[no-untyped-call]
+        config._user_config = config._read_user_config()
     except InvalidError:  # half written: the next look reads it whole
         return
     config._profile = os.environ.get("MODAL_PROFILE") or config._config_active_profile()
