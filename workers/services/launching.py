@@ -63,13 +63,12 @@ def launch(
     backend = only or backend or settings.COMPUTE_DEFAULT
     get_compute(backend)
     existing = _in_use(name=check_name(name, "run name")) if name else None
-    if existing is None:
-        check_affordable(kind, backend, time_limit)
     for candidate in islice(repeat(name) if name else new_names(kind), TRIES):
         if name and existing is not None:
             return _same(existing, kind, validated, pipeline)
         try:
-            with transaction.atomic():
+            with transaction.atomic():  # of two launches at once, the second one counts the first
+                check_affordable(kind, backend, time_limit)
                 run = Run.objects.create(
                     name=candidate,
                     kind=kind,

@@ -11,6 +11,7 @@ from statistics import median
 from typing import Any
 
 from django.conf import settings
+from django.db import connection
 from django.db.models import Max, Min, Sum
 from django.utils import timezone
 
@@ -115,27 +116,42 @@ def together(estimates: Iterable[Estimate]) -> Estimate:
 
 def spent_today(backend: str) -> Decimal:
     """What the attempts that ended today have cost, with what each run that is not over will cost at most."""
-    today = Attempt.objects.filter(run__backend=backend, ended_at__date=timezone.now().date())
-    ended = today.exclude(run__status__in=ACTIVE).aggregate(sum=Sum("cost"))["sum"] or Decimal(0)
     active = Run.objects.filter(backend=backend, status__in=ACTIVE).annotate(dollars=Sum("attempts__cost", default=0))
-    return ended + sum((_at_most(run, run.dollars) for run in active), Decimal(0))
+    return _ended_today(backend) + sum((_at_most(run, run.dollars) for run in active), Decimal(0))
 
 
 def over_cap(run: Run, attempt: Attempt) -> Ending | None:
-    """Why the run's job has to end if its attempts have cost more than a run may cost."""
-    cap = settings.COMPUTE[run.backend].get("MAX_PER_RUN")
-    spent = run.attempts.aggregate(sum=Sum("cost"))["sum"]
-    if not cap or spent <= cap:
-        return None
-    before, rate = spent - attempt.cost, price(run.kind, run.backend, attempt.machine)
-    seconds = max(0.0, float((_dollars(cap) - before) / rate)) if rate else 0.0
-    since = (attempt.began_at or attempt.created_at) + timedelta(seconds=seconds)
-    return Ending(Status.FAILED, f"It has cost ${_(spent)}; a run may cost ${_(cap)}.", since)
+    """Why the run's job has to end if its attempts together have held machines for longer than its kind may, or have
+    cost more than a run may cost, or if the day has cost what it may. Nobody waits until the backend says that it did.
+    """
+    config = settings.COMPUTE[run.backend]
+    total = run.attempts.aggregate(held=Sum("seconds"), spent=Sum("cost"))
+    cap, allowed = config.get("MAX_PER_RUN"), config.get("TIME_LIMITS", {}).get(run.kind)
+    if cap and total["spent"] > cap:
+        words = f"It has cost ${_(total['spent'])}; a run may cost ${_(cap)}."
+    elif allowed and total["held"] > allowed:
+        words = (
+            f"It has held machines for {_duration(total['held'])} in all, and may for {_duration(allowed)}: "
+            "launch again to go on from the last checkpoint."
+        )
+    else:
+        words = over_day(run.backend)
+    return Ending(Status.FAILED, words, attempt.created_at) if words else None
+
+
+def over_day(backend: str) -> str:
+    """That the backend's runs have cost today what a day may cost, in words; '' if they have not."""
+    cap = settings.COMPUTE[backend].get("MAX_PER_DAY")
+    if not cap:
+        return ""
+    active = Attempt.objects.filter(run__backend=backend, run__status__in=ACTIVE).aggregate(sum=Sum("cost"))["sum"]
+    spent = _ended_today(backend) + (active or Decimal(0))
+    return f"Today's runs have cost ${_(spent)}; a day may cost ${_(cap)}." if spent >= cap else ""
 
 
 def check_affordable(kind: str, backend: str, time_limit: float | None = None) -> Estimate:
     """The estimate; InputError with the sums if it is over the cap of a run or of the day, or if a machine that it
-    may get has no price while there is a cap.
+    may get has no price while there is a cap. To be called in the transaction that makes the run.
     """
     config, expected = settings.COMPUTE[backend], estimate(kind, backend, time_limit)
     if (config.get("MAX_PER_RUN") or config.get("MAX_PER_DAY")) and "PRICES" in config:
@@ -150,12 +166,26 @@ def check_affordable(kind: str, backend: str, time_limit: float | None = None) -
     if (cap := config.get("MAX_PER_RUN")) and expected.at_most > cap:
         raise InputError(f"{words}; a run may cost ${_(cap)}.")
     if cap := config.get("MAX_PER_DAY"):
+        _one_at_a_time()
         spent = spent_today(backend)
         if spent + expected.at_most > cap:
             raise InputError(
                 f"{words}, with the ${_(spent)} of today ${_(spent + expected.at_most)}; a day may cost ${_(cap)}."
             )
     return expected
+
+
+def _ended_today(backend: str) -> Decimal:
+    """Of runs that are over; the attempts of the others count as a whole."""
+    today = Attempt.objects.filter(run__backend=backend, ended_at__date=timezone.now().date())
+    return today.exclude(run__status__in=ACTIVE).aggregate(sum=Sum("cost"))["sum"] or Decimal(0)
+
+
+def _one_at_a_time() -> None:
+    """Let nobody else count until this transaction ends. SQLite's take the only lock when they begin."""
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(hashtext('switchyard.launches'))")
 
 
 def _at_most(run: Run, spent: Decimal) -> Decimal:
@@ -174,7 +204,7 @@ def _parts(word: str) -> tuple[str, int]:
 
 
 def _allowed(kind: str, backend: str, time_limit: float | None) -> float:
-    """Seconds after which a job is ended, whatever it does."""
+    """Seconds for which a run may hold machines, in all its attempts together: `over_cap` ends it then."""
     config = settings.COMPUTE[backend]
     own = config.get("TIME_LIMITS", {}).get(kind) or limit("TOTAL").total_seconds()
     return float(min(time_limit or own, own))

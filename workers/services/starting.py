@@ -16,6 +16,7 @@ from workers.kinds import get_kind
 from workers.models import Attempt, Run
 from workers.services.ending import drop, end, quietly_drop
 from workers.services.limits import ending, has_failed, limit
+from workers.services.money import over_day
 from workers.services.moves import LEASE, move, note, renew
 from workers.services.reuse import fingerprint, take_result
 from workers.states import UNSUCCESSFUL, Status
@@ -41,6 +42,9 @@ def start(run: Run) -> None:
     if run.reuse and take_result(run):
         return
     if _is_held_up(run):
+        return
+    if words := over_day(run.backend):
+        move(run, Status.FAILED, error=words)
         return
     attempt = _take_slot(run)
     if attempt is not None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.db import OperationalError, connection
+from django.db.models import Sum
 from django.utils import timezone
 
 from datasets_app.errors import InputError
@@ -16,6 +21,7 @@ from workers.models import Attempt, Run
 from workers.remote.machines import gpus
 from workers.services import launch
 from workers.services.money import charge, check_affordable, cost, estimate, over_cap, spent_today, together
+from workers.services.starting import start
 from workers.states import Status
 
 pytestmark = pytest.mark.django_db
@@ -148,7 +154,78 @@ def test_a_run_has_to_end_once_its_attempts_have_cost_more_than_a_run_may() -> N
     wanted = over_cap(attempt.run, attempt)
     assert wanted is not None
     assert (wanted.to, wanted.words) == (Status.FAILED, "It has cost $1.10; a run may cost $1.00.")
-    assert wanted.since == attempt.began_at + timedelta(seconds=30)  # type: ignore[operator]
+
+
+def test_a_run_may_hold_machines_for_as_long_as_its_estimate_says_over_all_its_attempts_and_no_longer(
+    settings: Any,
+) -> None:
+    settings.COMPUTE["modal"] |= {"MAX_PER_RUN": 0.0, "MAX_PER_DAY": 0.0}
+    attempt = running()
+    attempt.run.attempts.create(number=0, outcome="lost", seconds=40, ended_at=timezone.now())
+    charge(attempt, JobStatus(JobState.RUNNING, seconds=19))
+    assert over_cap(attempt.run, attempt) is None
+    charge(attempt, JobStatus(JobState.RUNNING, seconds=21))
+    wanted = over_cap(attempt.run, attempt)
+    assert wanted is not None
+    assert wanted.to == Status.FAILED
+    assert "has held machines for 1.02 min in all, and may for 1 min" in wanted.words
+    assert attempt.run.attempts.aggregate(sum=Sum("cost"))["sum"] <= estimate("preprocess", "modal").at_most + cost(
+        "preprocess", "modal", 1
+    )
+
+
+def test_what_runs_is_ended_when_the_day_has_cost_what_it_may(settings: Any) -> None:
+    settings.COMPUTE["modal"]["MAX_PER_RUN"] = 0.0
+    ended("a", "1.50")
+    yesterday = ended("long-ago", "1.00")
+    yesterday.attempts.update(ended_at=timezone.now() - timedelta(days=1))
+    attempt = running()
+    charge(attempt, JobStatus(JobState.RUNNING, seconds=49))
+    assert over_cap(attempt.run, attempt) is None
+    charge(attempt, JobStatus(JobState.RUNNING, seconds=50))
+    wanted = over_cap(attempt.run, attempt)
+    assert wanted is not None
+    assert (wanted.to, wanted.words) == (Status.FAILED, "Today's runs have cost $2.00; a day may cost $2.00.")
+
+
+def test_what_waits_is_not_launched_on_a_day_that_has_cost_what_it_may() -> None:
+    ended("a", "2.00")
+    run = make_run("b", kind="preprocess", backend="modal", spec={"ready": True})
+    start(run)
+    run.refresh_from_db()
+    assert (run.status, run.error) == (Status.FAILED, "Today's runs have cost $2.00; a day may cost $2.00.")
+    assert not run.attempts.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_two_launches_at_once_that_the_day_cannot_pay_one_is_refused(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.COMPUTE["modal"]["MAX_PER_DAY"] = 1.0
+    dataset = make_routing_dataset().name
+    both = threading.Barrier(2)
+
+    def check(*words: Any) -> None:
+        check_affordable(*words)
+        with suppress(threading.BrokenBarrierError):
+            both.wait(1)  # until the other has counted, too
+
+    def launched(name: str) -> bool:
+        try:
+            while True:
+                with suppress(OperationalError):  # SQLite in memory lets nobody wait for a lock
+                    launch("preprocess", {"dataset": dataset}, name=name)
+                    return True
+        except InputError as error:
+            assert "a day may cost $1.00" in str(error)
+            return False
+        finally:
+            connection.close()
+
+    monkeypatch.setattr("workers.services.launching.check_affordable", check)
+    with ThreadPoolExecutor(2) as pool:
+        assert sorted(pool.map(launched, ("a", "b"))) == [False, True]
+    assert Run.objects.count() == 1
 
 
 def test_a_run_over_its_cap_is_refused_with_the_sum() -> None:
