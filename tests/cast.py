@@ -16,6 +16,7 @@ from workers.models import Run
 from workers.states import Status
 
 EXPERTS = ("calendar", "claim-window")
+COUNTS = {side: dict.fromkeys(EXPERTS, number) for side, number in (("train", 80), ("val", 10), ("eval", 10))}
 
 
 def digest(word: str) -> str:
@@ -104,7 +105,7 @@ def make_routing_dataset(name: str = "routing_20260101_120000") -> RoutingDatase
         name=name,
         path=f"/nowhere/{name}",
         digest=digest(name),
-        metadata={"seed": 0, "counts": {"train": 160, "val": 20, "eval": 20}, "labels": {"calendar": 0}},
+        metadata={"seed": 0, "counts": COUNTS, "labels": {"calendar": 0}},
     )
     dataset.sources.set([make_source(expert) for expert in EXPERTS])
     return dataset

@@ -118,7 +118,7 @@ class PipelineForm(forms.ModelForm):  # type: ignore[type-arg]
         min_value=0,
         required=False,
         widget=UnfoldAdminIntegerFieldWidget,
-        help_text="Of each class, newly drawn from the sources.",
+        help_text="Of each class, newly drawn from the sources (default: as many as were held out for the router).",
     )
     rollback = forms.BooleanField(
         required=False,
@@ -151,8 +151,7 @@ class PipelineForm(forms.ModelForm):  # type: ignore[type-arg]
             case Pipeline.Kind.RETRAIN_ROUTER:
                 return retrain_router(adapters=adapters or None, live=live, **given, **named)
             case Pipeline.Kind.REEVALUATE:
-                fresh = wish["fresh_samples"] or 0
-                return reevaluate(fresh_samples=fresh, rollback=wish["rollback"], **named)
+                return reevaluate(fresh_samples=wish["fresh_samples"], rollback=wish["rollback"], **named)
         chosen = {key: value for key, value in given.items() if value is not None}
         router = wish["router"] or "router"
         return launch_router_pipeline(wish["name"] or None, adapters=adapters, router=router, user=user, **chosen)

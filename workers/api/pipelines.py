@@ -114,7 +114,12 @@ class ReevaluationWish(StrictSerializer):
     """What serves, evaluated again."""
 
     pipeline = NameField(required=False, help_text="Made up if absent.")
-    fresh_samples = StrictIntegerField(min_value=0, max_value=1_000_000, default=0)
+    fresh_samples = StrictIntegerField(
+        min_value=0,
+        max_value=1_000_000,
+        required=False,
+        help_text="Of each class, newly drawn; absent: as many as were held out when the router was made.",
+    )
     rollback = serializers.BooleanField(default=False)
 
 

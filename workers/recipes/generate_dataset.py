@@ -77,7 +77,9 @@ class Spec(RecipeSpec):
             raise ValueError(f"label {self.none_label!r} is kept for the negative sources")
         if len({source.path.resolve() for source in self.sources}) < len(self.sources):
             raise ValueError("a source is listed twice")
-        if self.samples_per_class < sum(fraction > 0 for fraction in self.split.model_dump().values()):
+        if not self.held_out_only and self.samples_per_class < sum(
+            fraction > 0 for fraction in self.split.model_dump().values()
+        ):
             raise ValueError("samples_per_class is less than one sample for each split")
         if len(self.labels) < 2:
             raise ValueError("at least two classes are needed to route between")

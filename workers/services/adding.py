@@ -14,7 +14,7 @@ from adapters.models.adapter import NONE_LABEL
 from adapters.selectors import champion
 from adapters.services import add_version, register_adapter
 from datasets_app.errors import InputError
-from datasets_app.models import SourceDataset
+from datasets_app.models import RoutingDataset, SourceDataset
 from datasets_app.names import check_name
 from datasets_app.places import is_place
 from datasets_app.selectors import get_source
@@ -31,13 +31,15 @@ KEPT = ("negatives", "sources", "samples_per_class", "split", "seed", "system", 
 class Lineage:
     """How a router came to be, so that its successor differs in what is meant to differ only.
 
-    `labels` are the experts that it may name, `drawn` the parameters of its routing dataset.
+    `labels` are the experts that it may name, `drawn` the parameters of its routing dataset, and `held_out` is how many
+    samples of each class that holds for evaluation.
     """
 
     router: str = "router"
     labels: tuple[str, ...] = ()
     drawn: dict[str, Any] = field(default_factory=dict)
     train: dict[str, Any] = field(default_factory=dict)
+    held_out: int = 0
 
 
 def add_expert(
@@ -156,7 +158,8 @@ def lineage_of(router: AdapterVersion) -> Lineage:
         return Lineage(router.adapter.name, labels, train=trained.params["config"])
     made = Run.objects.filter(kind=Run.Kind.GENERATE_DATASET, routing_dataset__name=dataset.name).last()
     drawn = {key: made.params[key] for key in KEPT if made.params.get(key) is not None} if made else {}
-    return Lineage(router.adapter.name, labels, drawn, trained.params["config"])
+    counts = dataset.metadata.get("counts", {}).get("eval", {}) if isinstance(dataset, RoutingDataset) else {}
+    return Lineage(router.adapter.name, labels, drawn, trained.params["config"], min(counts.values(), default=0))
 
 
 def _drawn(

@@ -15,20 +15,21 @@ from datasets_app.errors import InputError
 from inference.judgement import routed_right
 from inference.routing.verdict import Outcome, compare, fisher
 from workers.models import Pipeline, Run
-from workers.services.adding import lineage_of
+from workers.services.adding import Lineage, lineage_of
 from workers.services.pipelines import Plan, Step, launch_plan
 
 
 def reevaluate(
     *,
-    fresh_samples: int = 0,
+    fresh_samples: int | None = None,
     rollback: bool = False,
     pipeline: str | None = None,
     seed: int | None = None,
     user: User | None = None,
 ) -> Pipeline:
-    """Evaluate the serving stack again: on the held-out set it was promoted on and, with `fresh_samples` of each
-    class, on screens newly drawn from the held-out side of its sources as they are now.
+    """Evaluate the serving stack again: on the held-out set it was promoted on, and on `fresh_samples` of each class
+    newly drawn from the held-out side of its sources as they are now. By default as many as were held out when its
+    router was made, none of a router that was made elsewhere: which screens that was trained on, nobody knows here.
 
     A significant fall is an alert; `rollback` puts the stack live again that served before. InputError if no router
     is live, or there is nothing to evaluate it on.
@@ -36,13 +37,14 @@ def reevaluate(
     serving = champion()
     if serving is None:
         raise InputError("No router is live yet: there is none to evaluate.")
-    held_out = _held_out(baseline_of(serving))
-    if not held_out and not fresh_samples:
+    held_out, lineage = _held_out(baseline_of(serving)), lineage_of(serving.router)
+    number = lineage.held_out if fresh_samples is None else fresh_samples
+    if not held_out and not number:
         raise InputError(f"{serving.router} was promoted without an evaluation: ask for fresh samples.")
     draw_seed = int(timezone.now().timestamp()) if seed is None else seed
 
     def steps(stem: str) -> list[Step]:
-        return held_out + (_fresh(serving, stem, fresh_samples, draw_seed) if fresh_samples else [])
+        return held_out + (_fresh(lineage, stem, number, draw_seed) if number else [])
 
     wish = {"stack": serving.digest, "rollback": rollback}
     return launch_plan(Plan(Pipeline.Kind.REEVALUATE, pipeline, "reevaluate", steps, wish=wish), user)
@@ -59,8 +61,7 @@ def _held_out(baseline: Evaluation | None) -> list[Step]:
     return [Step(Run.Kind.EVALUATE, "-held-out", params, reuse=False)]
 
 
-def _fresh(serving: Stack, stem: str, samples: int, seed: int) -> list[Step]:
-    lineage = lineage_of(serving.router)
+def _fresh(lineage: Lineage, stem: str, samples: int, seed: int) -> list[Step]:
     drawn: dict[str, Any] = {"adapters": list(lineage.labels), **lineage.drawn}
     drawn |= {"samples_per_class": samples, "held_out_only": True, "draw_seed": seed % 2**31}
     return [

@@ -12,13 +12,16 @@ import logging
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from django.db import IntegrityError, transaction
+from celery.exceptions import SoftTimeLimitExceeded
+from django.db import DatabaseError, IntegrityError, transaction
 from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
+from adapters.selectors import champion
 from datasets_app.errors import InputError
 from workers.models import Pipeline, Slot
+from workers.services.notices import tell
 from workers.services.reevaluating import reevaluate
 
 log = logging.getLogger(__name__)
@@ -32,7 +35,7 @@ class Wish(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    fresh_samples: int = Field(default=0, ge=0, le=1_000_000)
+    fresh_samples: int | None = Field(default=None, ge=0, le=1_000_000)
     rollback: bool = False
 
 
@@ -41,38 +44,53 @@ def run_due(now: datetime | None = None) -> list[Pipeline]:
     now = now or timezone.now()
     launched = []
     for task in PeriodicTask.objects.filter(task=REEVALUATE, enabled=True):
-        if (task.start_time and now < task.start_time) or (task.expires and now > task.expires):
-            continue
-        at = last_slot(task, now)
-        if at is None:
-            continue
-        newest = Slot.objects.filter(schedule=task.name).first()
-        if newest is not None and newest.at >= at:
-            continue
         try:
-            with transaction.atomic():
-                slot = Slot.objects.create(schedule=task.name, at=at)
-                pipeline = _launch(task, slot) if newest else None
-                if newest is None:  # a schedule that was just made owes nothing for the time before it
-                    Slot.objects.filter(pk=slot.pk).update(note="The schedule began after this.")
-        except IntegrityError:  # another process was first
-            continue
-        if pipeline is not None:
-            launched.append(pipeline)
+            launched += _run(task, now)
+        except SoftTimeLimitExceeded:
+            raise
+        except Exception:  # costs no run and no other schedule its turn
+            log.exception("Schedule %s could not be looked after; the next round tries again.", task.name)
     return launched
 
 
-def _launch(task: PeriodicTask, slot: Slot) -> Pipeline | None:
+def _run(task: PeriodicTask, now: datetime) -> list[Pipeline]:
+    """Take the task's newest slot, if it is free, and launch its pipeline."""
+    if (task.start_time and now < task.start_time) or (task.expires and now > task.expires):
+        return []
+    at = last_slot(task, now)
+    newest = Slot.objects.filter(schedule=task.name).first()
+    if at is None or (newest is not None and newest.at >= at):
+        return []
+    try:
+        with transaction.atomic():
+            slot = Slot.objects.create(schedule=task.name, at=at)
+            if newest is None:  # a schedule that was just made owes nothing for the time before it
+                Slot.objects.filter(pk=slot.pk).update(note="The schedule began after this.")
+                return []
+            return _launch(task, slot)
+    except IntegrityError:  # another process was first
+        return []
+
+
+def _launch(task: PeriodicTask, slot: Slot) -> list[Pipeline]:
+    """The slot's pipeline; where there can be none, a note, and an alert: nobody would see that the watch has ended."""
+    if champion() is None:
+        Slot.objects.filter(pk=slot.pk).update(note="No router is live yet: there is none to evaluate.")
+        return []
     name = f"reevaluate-{task.pk}-{slot.at:%Y%m%d-%H%M%S}"
     try:
         wish = Wish.model_validate(json.loads(task.kwargs or "{}"))
         pipeline = reevaluate(**wish.model_dump(), pipeline=name, seed=int(slot.at.timestamp()))
-    except (InputError, ValidationError, ValueError) as error:
-        log.warning("Schedule %s: %s", task.name, error)
-        Slot.objects.filter(pk=slot.pk).update(note=str(error))
-        return None
+    except (DatabaseError, SoftTimeLimitExceeded):
+        raise
+    except Exception as error:
+        words = str(error) if isinstance(error, InputError | ValueError) else f"{type(error).__name__}: {error}"
+        Slot.objects.filter(pk=slot.pk).update(note=words)
+        text = f"Schedule {task.name}: what was due at {slot.at:%Y-%m-%d %H:%M} could not be launched: {words}"
+        tell(f"slot-{slot.pk}", text, is_alert=True, schedule=task.name)
+        return []
     Slot.objects.filter(pk=slot.pk).update(pipeline=pipeline)
-    return pipeline
+    return [pipeline]
 
 
 def last_slot(task: PeriodicTask, now: datetime) -> datetime | None:

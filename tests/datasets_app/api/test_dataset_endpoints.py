@@ -62,7 +62,7 @@ def test_routing_datasets_are_listed_and_shown() -> None:
     client = make_client()
     (row,) = client.get("/api/v1/routing-datasets/").json()["results"]
     assert row == client.get(f"/api/v1/routing-datasets/{dataset.name}/").json()
-    assert row["metadata"]["counts"]["train"] == 160
+    assert row["metadata"]["counts"]["train"] == {"calendar": 80, "claim-window": 80}
     assert row["sources"] == ["calendar", "claim-window"]
 
 

@@ -226,6 +226,16 @@ def test_what_serves_is_evaluated_on_what_it_was_promoted_on_and_on_fresh_sample
     assert last.params["dataset"] == fresh.name
 
 
+def test_by_default_as_many_fresh_samples_are_drawn_as_were_held_out(serving: None) -> None:
+    """None where nobody knows what the router has learnt from."""
+    pipeline = reevaluate()
+    assert [run.kind for run in pipeline.steps] == ["evaluate", "generate_dataset", "preprocess", "evaluate"]
+    assert pipeline.steps[1].params["samples_per_class"] == 10
+    assert len(reevaluate(fresh_samples=0).steps) == 1
+    Run.objects.filter(name="old-train").delete()
+    assert len(reevaluate().steps) == 1
+
+
 def test_without_a_live_router_there_is_nothing_to_evaluate(serving: None) -> None:
     Alias.objects.all().delete()
     with pytest.raises(InputError, match="No router is live"):

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 
+from adapters.models import Alias
+from datasets_app.errors import InputError
 from tests.cast import make_champion
-from workers.models import Pipeline, Slot
+from workers.models import Notice, Pipeline, Slot
 from workers.services import run_due
 from workers.services.schedule import REEVALUATE, last_match
 from workers.tasks import reevaluate
@@ -24,6 +26,7 @@ DAY = datetime(2026, 3, 1, tzinfo=UTC)
 def hourly(monkeypatch: pytest.MonkeyPatch) -> PeriodicTask:
     """A task of every hour; its pipelines are rows alone."""
     PeriodicTask.objects.all().delete()
+    make_champion()
 
     def launch(pipeline: str, **wish: Any) -> Pipeline:
         return Pipeline.objects.create(name=pipeline, kind=Pipeline.Kind.REEVALUATE, wish=wish)
@@ -72,11 +75,47 @@ def test_a_schedule_that_is_off_runs_nothing(hourly: PeriodicTask) -> None:
     assert run_due(DAY + timedelta(hours=1)) == []
 
 
-def test_a_wish_that_makes_no_sense_is_written_down(hourly: PeriodicTask) -> None:
+def test_a_wish_that_makes_no_sense_is_written_down_and_told(hourly: PeriodicTask, settings: Any) -> None:
+    """Else watching would stop without a word."""
+    settings.NOTIFY = {**settings.NOTIFY, "EMAILS": ["op@example.org"]}
     run_due(DAY)
     PeriodicTask.objects.update(kwargs='{"fresh_samples": -1}')
     assert run_due(DAY + timedelta(hours=1)) == []
     assert "fresh_samples" in Slot.objects.latest("at").note
+    notice = Notice.objects.get()
+    assert notice.payload["level"] == "alert"
+    assert "Schedule hourly: what was due at 2026-03-01 01:00 could not be launched: 1 validation" in notice.subject
+
+
+@pytest.mark.parametrize("error", [InputError("The cap on the cost is reached."), OSError("No such folder.")])
+def test_a_launch_that_is_refused_is_told_once(
+    hourly: PeriodicTask, settings: Any, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def refuse(**wish: Any) -> Pipeline:
+        raise error
+
+    settings.NOTIFY = {**settings.NOTIFY, "EMAILS": ["op@example.org"]}
+    monkeypatch.setattr("workers.services.schedule.reevaluate", refuse)
+    run_due(DAY)
+    for _ in range(2):
+        assert run_due(DAY + timedelta(hours=1)) == []
+    assert str(error) in Notice.objects.get().payload["text"]
+
+
+def test_before_a_router_is_live_there_is_nothing_to_tell(hourly: PeriodicTask, settings: Any) -> None:
+    settings.NOTIFY = {**settings.NOTIFY, "EMAILS": ["op@example.org"]}
+    Alias.objects.all().delete()
+    run_due(DAY)
+    run_due(DAY + timedelta(hours=1))
+    assert "No router is live" in Slot.objects.latest("at").note
+    assert not Notice.objects.exists()
+
+
+def test_a_schedule_that_makes_no_sense_costs_no_other_its_turn(hourly: PeriodicTask) -> None:
+    crontab = CrontabSchedule.objects.create(minute="61")
+    PeriodicTask.objects.create(name="broken", task=REEVALUATE, crontab=crontab)
+    run_due(DAY)
+    assert len(run_due(DAY + timedelta(hours=1))) == 1
 
 
 def test_the_installation_begins_with_a_schedule() -> None:

@@ -18,7 +18,8 @@ class Command(PipelineCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """On what, and what follows."""
         super().add_arguments(parser)
-        parser.add_argument("--fresh-samples", type=int, default=0, help="of each class, newly drawn (default: none)")
+        words = "of each class, newly drawn (default: as many as were held out when the router was made; 0: none)"
+        parser.add_argument("--fresh-samples", type=int, help=words)
         parser.add_argument("--rollback", action="store_true", help="go back to the stack before, after a fall")
 
     def handle(self, *args: Any, **options: Any) -> None:
