@@ -2,6 +2,6 @@
 
 from inference.engines.in_process.engine import InProcessEngine
 from inference.engines.in_process.runner import generate_batch, route_scores
-from inference.engines.in_process.scheduler import Limits
+from inference.engines.limits import Limits
 
 __all__ = ["InProcessEngine", "Limits", "generate_batch", "route_scores"]

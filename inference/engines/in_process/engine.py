@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
@@ -16,7 +15,7 @@ from adapters.base_shape import BaseShape
 from adapters.card import AdapterCard
 from datasets_app.errors import InputError
 from inference.engines.base import EngineError
-from inference.engines.chat import Chat, Completion, Token, Turns, check_choices, model_name
+from inference.engines.chat import Chat, Completion, Token, check_choices, model_name
 from inference.engines.checks import check_kind, check_labels, check_stack
 from inference.engines.in_process.canaries import Prover
 from inference.engines.in_process.files import read_adapter
@@ -24,11 +23,13 @@ from inference.engines.in_process.jobs import Deployment, Job, Role
 from inference.engines.in_process.lora import LoraSlots
 from inference.engines.in_process.packed import pack
 from inference.engines.in_process.pool import AdapterPool
+from inference.engines.in_process.preparation import Preparation
 from inference.engines.in_process.receipts import Receipts
 from inference.engines.in_process.runner import Runner
-from inference.engines.in_process.scheduler import Limits, Scheduler
+from inference.engines.in_process.scheduler import Scheduler
 from inference.engines.in_process.stacks import Stacks
 from inference.engines.in_process.worker import Worker
+from inference.engines.limits import Limits
 from inference.engines.streams import told
 from inference.engines.types import AdapterRef, Decision, Request, StackedResult, StackSpec, StreamEvent
 from inference.routing.trie import NameTrie
@@ -44,7 +45,7 @@ class InProcessEngine:
 
     `model` is a `Qwen3VLForConditionalGeneration` that nobody else uses, `base` its fingerprint, `resolve`
     finds the folder of an adapter's digest (`Store.path`). Any thread may call; one thread computes. Images are
-    decoded and adapters read by the caller's thread, so that a broken one never queues.
+    decoded by a few others, and adapters read by the caller's.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class InProcessEngine:
         receipts = Receipts(base, self._runner)
         self._worker = Worker(self._runner, self._slots, self._pool, receipts, self.limits.batch)
         self._scheduler = Scheduler(self._runner, self._worker, self.limits)
+        self._preparation = Preparation(self._runner, self._pool, self._scheduler, self.limits.deadline_s)
 
     @classmethod
     def load(cls, spec: BaseSpec, resolve: Callable[[str], Path], limits: Limits | None = None) -> InProcessEngine:
@@ -129,20 +131,21 @@ class InProcessEngine:
     def close(self) -> None:
         """Finish the requests that are being answered and stop; what still waits is refused."""
         self._scheduler.close()
+        self._preparation.close()
 
     # The same, as futures: cancel one and its request ends before the model's next step
 
     def submit_route(self, request: Request) -> Future[Decision]:
         """`route` as a future."""
-        return self._submit(request, self._stacks.acquire(request.stack), answers=False)
+        return self._preparation.submit(request, self._stacks.acquire(request.stack), answers=False)
 
     def submit_infer(self, request: Request) -> Future[StackedResult]:
         """`infer` as a future."""
-        return self._submit(request, self._stacks.acquire(request.stack))
+        return self._preparation.submit(request, self._stacks.acquire(request.stack))
 
     def submit_stream(self, request: Request, on_event: Callable[[StreamEvent], None]) -> Future[StackedResult]:
         """`infer` as a future; `on_event`, on the model's thread, is told decision and text, and must be quick."""
-        return self._submit(request, self._stacks.acquire(request.stack), on_event=on_event)
+        return self._preparation.submit(request, self._stacks.acquire(request.stack), on_event=on_event)
 
     # One adapter by itself, without a stack
 
@@ -179,14 +182,14 @@ class InProcessEngine:
         self, chat: Chat, on_event: Callable[[StreamEvent], None] | None = None
     ) -> Future[Completion]:
         """The adapter's answer (greedy); `on_event` is told its text. StackNotDeployed if the model is not there."""
-        return self._submit(chat, self._models.acquire(chat.model), on_event=on_event)
+        return self._preparation.submit(chat, self._models.acquire(chat.model), on_event=on_event)
 
     def submit_choice(self, chat: Chat, choices: Sequence[str]) -> Future[Decision]:
         """How likely each choice is as the adapter's whole answer. StackNotDeployed if the model is not there."""
         trie = self._trie(choices)
         model = self._models.acquire(chat.model)
         role = replace(model.first, card=model.first.card.model_copy(update={"labels": tuple(choices)}))
-        return self._submit(chat, Deployment(model.digest, role, {}, trie), answers=False)
+        return self._preparation.submit(chat, Deployment(model.digest, role, {}, trie), answers=False)
 
     def spell(self, choices: Sequence[str]) -> dict[str, list[Token]]:
         """The tokens of each choice, with the end token."""
@@ -271,8 +274,9 @@ class InProcessEngine:
                 jobs: list[Job] = []
                 try:
                     for request in requests[start : start + self.limits.batch]:
-                        jobs.append(self._job(request, acquire(request), math.inf, **options))
-                    self._scheduler.submit(jobs, bounded=False)
+                        jobs.append(Job(acquire(request), math.inf, **options))
+                        self._preparation.prepare(jobs[-1], request)
+                    self._scheduler.submit(jobs)
                 except BaseException:
                     for job in jobs:
                         self._pool.unpin(job.deployment.digests)
@@ -288,36 +292,7 @@ class InProcessEngine:
             raise
         return results
 
-    # On the caller's thread
-
-    def _submit(self, asked: Request | Chat, deployment: Deployment, **options: Any) -> Future[Any]:
-        job = self._job(asked, deployment, time.monotonic() + self.limits.deadline_s, **options)
-        try:
-            self._scheduler.submit([job])
-        except BaseException:
-            self._pool.unpin(job.deployment.digests)
-            raise
-        return job.future
-
-    def _job(self, asked: Request | Chat, deployment: Deployment, deadline: float, **options: Any) -> Job:
-        """The request, checked and prepared for every pixel budget; it owns the pins of the deployment from now on."""
-        try:
-            first, prompts = deployment.first, self._runner.prompts
-            self._pool.check(first.ref.digest)
-            turns = asked.turns(first.card) if isinstance(asked, Chat) else Turns.of(first.card, asked.prompt)
-            request = asked.request(turns) if isinstance(asked, Chat) else asked
-            job = Job.of(request, deployment, deadline, **options)
-            job.pixels = prompts.pixels(job.image, *first.budget)
-            if job.answers:
-                budgets = {expert.budget for expert in deployment.experts.values()} - {first.budget}
-                job.others = {budget: prompts.pixels(job.image, *budget) for budget in budgets}
-            job.prompt = prompts.turns_ids(turns, job.pixels.grid)
-            self._runner.check_length(job.prompt, job.max_tokens)
-            job.mark("preprocess")
-        except BaseException:
-            self._pool.unpin(deployment.digests)
-            raise
-        return job
+    # Adapters' files, on the caller's thread
 
     def _load(self, adapter: AdapterRef, kind: str | None, held: list[str]) -> Role:
         """Pin the adapter, of any kind where `kind` is None, and add it to `held`; read it if it is not in the pool."""

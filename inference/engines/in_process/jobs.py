@@ -8,16 +8,12 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
-from PIL import Image
-
 from adapters.card import AdapterCard
-from inference.engines.checks import check_request
-from inference.engines.images import decode
 from inference.engines.in_process.batch import View
 from inference.engines.in_process.prefixes import Prefix
 from inference.engines.in_process.prompts import Pixels
 from inference.engines.in_process.text import TextStream
-from inference.engines.types import AdapterRef, Decision, Request, StreamEvent, content_digest
+from inference.engines.types import AdapterRef, Decision, StreamEvent
 from inference.routing.trie import NameTrie
 
 
@@ -62,21 +58,20 @@ class Deployment:
 
 @dataclass(eq=False)
 class Job:
-    """One request. The caller's thread makes it; from its queueing on it belongs to the engine's thread.
+    """One request. Until it queues it belongs to the thread that prepares it, from then on to the engine's thread.
 
     Cancel `future` at any time, and the request ends before the next step of the model. `on_event` is told the
     decision and the text as it comes.
     """
 
     deployment: Deployment
-    image: Image.Image
-    words: str
-    max_tokens: int
     deadline: float  # of time.monotonic()
     answers: bool = True  # False: the decision is all that is asked for
     on_event: Callable[[StreamEvent], None] | None = None
     future: Future[Any] = field(default_factory=Future)
 
+    words: str = ""
+    max_tokens: int = 0
     image_digest: str = ""  # of the encoded image
     pixels: Pixels | None = None  # of whose turn it is to see them, until they are looked at
     others: dict[tuple[int, int], Pixels] = field(default_factory=dict)  # for experts of other budgets than the first's
@@ -92,15 +87,6 @@ class Job:
     closed: bool = False  # ended, its adapters let go of
     timings: dict[str, float] = field(default_factory=dict)
     _marked: float = field(default_factory=time.perf_counter)
-
-    @classmethod
-    def of(cls, request: Request, deployment: Deployment, deadline: float, **options: Any) -> Job:
-        """Check the request and decode its image; InputError otherwise."""
-        check_request(request)
-        started = time.perf_counter()
-        image = decode(request.image)
-        options |= {"image_digest": content_digest(request.image), "_marked": started}
-        return cls(deployment, image, request.prompt, request.max_tokens, deadline, **options)
 
     def mark(self, stage: str) -> None:
         """Count the milliseconds since the last mark towards `stage`."""

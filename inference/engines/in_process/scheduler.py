@@ -7,8 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass
+from concurrent.futures import CancelledError, Future
 from typing import Any, TypeVar
 
 from datasets_app.errors import InputError
@@ -17,22 +16,10 @@ from inference.engines.in_process.jobs import Job
 from inference.engines.in_process.runner import Runner
 from inference.engines.in_process.waiting import Waiting
 from inference.engines.in_process.worker import Worker
+from inference.engines.limits import Limits
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What one engine may hold, and how long a request may take."""
-
-    queue: int = 64  # requests waiting
-    deadline_s: float = 60.0  # from a request's arrival to its end
-    batch: int = 8  # requests answered at once
-    joining: int = 4  # requests that join at once while others are being answered
-    steps: int = 2  # tokens that those others get before more join
-    stacks: int = 8  # deployed at once; the one used longest ago goes first
-    adapters: int = 24  # loaded at once, beyond those that are needed
 
 
 class Scheduler:
@@ -48,6 +35,7 @@ class Scheduler:
         self._limits = limits
         self._changed = threading.Condition()
         self._waiting = Waiting()
+        self._preparing = 0
         self._calls: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
         self._closed = False
         self._steps = 0  # since requests last joined
@@ -56,17 +44,45 @@ class Scheduler:
 
     @property
     def waiting(self) -> int:
-        """Requests that are queued."""
+        """Requests that are queued, those that are being prepared among them."""
         with self._changed:
-            return len(self._waiting)
+            return self._preparing + len(self._waiting)
 
-    def submit(self, jobs: Sequence[Job], bounded: bool = True) -> None:
-        """Queue the jobs all at once; EngineBusy if that is more than may wait, EngineError after `close`."""
+    def reserve(self) -> None:
+        """Take a place in the queue for a request that `arrive` or `refuse` will name; EngineBusy if none is left."""
         with self._changed:
-            if self._closed:
-                raise EngineError("The engine is closed.")
-            if bounded and len(self._waiting) + len(jobs) > self._limits.queue:
+            self._check_open()
+            if self._preparing + len(self._waiting) >= self._limits.queue:
                 raise EngineBusy("The engine's queue is full: try again later.")
+            self._preparing += 1
+
+    def check(self, job: Job) -> None:
+        """Raise why the job, which has a place, need not be prepared any more."""
+        with self._changed:
+            self._check_open()
+        if job.future.cancelled():
+            raise CancelledError
+        if time.monotonic() > job.deadline:
+            raise self._late()
+
+    def arrive(self, job: Job) -> None:
+        """Let the job wait in the place that was taken for it."""
+        try:
+            self.submit([job], reserved=1)
+        except EngineError as error:
+            self._worker.fail(job, error)
+
+    def refuse(self, job: Job, error: Exception) -> None:
+        """End the job, and free the place that was taken for it."""
+        with self._changed:
+            self._preparing -= 1
+        self._worker.fail(job, error)
+
+    def submit(self, jobs: Sequence[Job], reserved: int = 0) -> None:
+        """Queue the jobs all at once, however many wait; EngineError after `close`."""
+        with self._changed:
+            self._preparing -= reserved
+            self._check_open()
             for job in jobs:
                 self._waiting.put(job)
             self._changed.notify()
@@ -75,8 +91,7 @@ class Scheduler:
         """Run `work` on the model's thread between two steps; EngineError after `close`."""
         future: Future[T] = Future()
         with self._changed:
-            if self._closed:
-                raise EngineError("The engine is closed.")
+            self._check_open()
             self._calls.append((work, future))
             self._changed.notify()
         return future
@@ -87,6 +102,13 @@ class Scheduler:
             self._closed = True
             self._changed.notify()
         self._thread.join()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise EngineError("The engine is closed.")
+
+    def _late(self) -> EngineBusy:
+        return EngineBusy(f"The request waited {self._limits.deadline_s:g} s in the engine's queue.")
 
     def _loop(self) -> None:
         with self._runner.serving():
@@ -133,8 +155,7 @@ class Scheduler:
         with self._changed:
             ended = self._waiting.remove(lambda job: job.future.cancelled() or now > job.deadline)
         for job in ended:
-            waited = f"The request waited {self._limits.deadline_s:g} s in the engine's queue."
-            self._worker.fail(job, EngineBusy(waited))
+            self._worker.fail(job, self._late())
         self._worker.drop_ended()
 
     def _joining(self) -> list[Job]:

@@ -147,7 +147,8 @@ def test_the_models_thread_preprocesses_no_screenshot(
     monkeypatch.setattr(engine._runner.prompts, "pixels", watched)
     results = [engine.infer(replace(request, stack=stack.digest)) for request in world.requests(6)]
     assert any(result.decision.adapter for result in results)
-    assert set(threads) == {threading.current_thread().name}
+    assert threads
+    assert "model-owner" not in threads
 
 
 def test_timings_add_up(world: Any, engine: InProcessEngine) -> None:

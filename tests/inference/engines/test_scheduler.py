@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -17,7 +18,8 @@ import pytest
 from adapters.card import AdapterCard
 from datasets_app.errors import InputError
 from inference.engines.base import EngineBusy, EngineError
-from inference.engines.in_process import InProcessEngine, Limits, worker
+from inference.engines.images import decode
+from inference.engines.in_process import InProcessEngine, Limits, preparation, worker
 from inference.engines.in_process.jobs import Deployment, Job
 from inference.engines.in_process.waiting import Waiting
 from inference.engines.types import AdapterRef, Request, StackSpec
@@ -99,6 +101,7 @@ def test_neither_arrivals_nor_long_answers_starve(world: Any, monkeypatch: pytes
         eventually(lambda: engine.status()["running"])
         with held(engine):
             others = [engine.submit_infer(request) for request in world.requests(6)]
+            eventually(lambda: len(engine._scheduler._waiting) == 6)
         for other in others:
             other.result()
         assert not future.done()
@@ -108,15 +111,15 @@ def test_neither_arrivals_nor_long_answers_starve(world: Any, monkeypatch: pytes
 
 
 def test_stacks_take_turns_and_a_full_batch_still_routes() -> None:
-    waiting, image = Waiting(), Any
+    waiting = Waiting()
     one, two = (Deployment(name, None, {}) for name in "ab")
-    jobs = [Job(one, image, str(i), 1, 0.0) for i in range(5)] + [Job(two, image, str(i), 1, 0.0) for i in range(2)]  # type: ignore[arg-type]
+    jobs = [Job(one, 0.0, words=str(i)) for i in range(5)] + [Job(two, 0.0, words=str(i)) for i in range(2)]
     for job in jobs:
         waiting.put(job)
     assert [(job.deployment.digest, job.words) for job in waiting.take(5, 5)] == [
         ("a", "0"), ("b", "0"), ("a", "1"), ("b", "1"), ("a", "2"),
     ]  # fmt: skip
-    route = Job(two, image, "route", 1, 0.0, answers=False)  # type: ignore[arg-type]
+    route = Job(two, 0.0, words="route", answers=False)
     waiting.put(route)
     assert waiting.take(3, 0) == [route]
     assert len(waiting) == 2
@@ -132,6 +135,75 @@ def test_a_full_queue_is_busy_at_once_and_frees_its_places(world: Any) -> None:
                 engine.infer(request)
             assert engine.status()["waiting"] == 2
         assert futures[0].result().text == futures[1].result().text == engine.infer(request).text
+
+
+def test_a_place_is_taken_before_the_image_is_decoded(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many come at once: few images are decoded at a time, and whom no place is left for is refused at once."""
+    release, decoding = threading.Event(), [0, 0]  # now, and at most
+    lock = threading.Lock()
+
+    def slow(image: bytes) -> Any:
+        with lock:
+            decoding[0] += 1
+            decoding[1] = max(decoding)
+        release.wait(20)
+        with lock:
+            decoding[0] -= 1
+        return decode(image)
+
+    def ask(request: Request) -> str:
+        try:
+            return engine.infer(request).text
+        except EngineBusy:
+            with lock:
+                refused.append(release.is_set())
+            return "busy"
+
+    monkeypatch.setattr(preparation, "decode", slow)
+    requests, refused = world.requests(8) * 8, []
+    with running(world, queue=16) as engine, ThreadPoolExecutor(64) as threads:
+        answers = [threads.submit(ask, request) for request in requests]
+        eventually(lambda: len(refused) == 48)
+        assert engine.status()["waiting"] == 16
+        release.set()
+        said = [answer.result() for answer in answers]
+        assert 1 <= decoding[1] <= preparation.THREADS
+        assert not any(refused)
+        assert engine.status()["waiting"] == 0
+        assert said.count("busy") == 48
+        assert all(text in (engine.infer(request).text, "busy") for text, request in zip(said, requests, strict=True))
+
+
+def test_the_deadline_runs_while_others_are_prepared(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded = []
+    monkeypatch.setattr(preparation, "decode", lambda image: decoded.append(time.sleep(0.3)) or decode(image))
+    request = world.requests(1)[0]
+    with running(world, deadline_s=0.2) as engine:
+        futures = [engine.submit_infer(request) for _ in range(30)]
+        left = engine.submit_infer(request)
+        assert left.cancel()
+        for future in futures:
+            with pytest.raises(EngineBusy, match=r"waited 0\.2 s"):
+                future.result(20)
+        assert len(decoded) <= preparation.THREADS
+        eventually(lambda: engine.status()["waiting"] == 0)
+        assert {resident.pins for resident in engine._pool._residents.values()} == {1}
+
+
+def test_a_decoded_image_is_not_kept(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    images: list[weakref.ref[Any]] = []
+
+    def watched(data: bytes) -> Any:
+        image = decode(data)
+        images.append(weakref.ref(image))
+        return image
+
+    monkeypatch.setattr(preparation, "decode", watched)
+    with running(world) as engine:
+        with held(engine):
+            futures = [engine.submit_infer(request) for request in world.requests(3)]
+            eventually(lambda: len(images) == 3 and not any(image() for image in images))
+        assert all(future.result().tokens for future in futures)
 
 
 def test_the_deadline_ends_a_request_wherever_it_is(world: Any) -> None:
@@ -280,11 +352,13 @@ def test_closing_finishes_what_is_under_way_and_refuses_the_rest(world: Any) -> 
     engine = InProcessEngine.load(world.base, world.store.path, Limits(batch=1))
     engine.deploy(world.stack)
     slow = long(world, engine)
-    under_way, *_, waiting = [engine.submit_infer(slow) for _ in range(12)]
+    under_way = engine.submit_infer(slow)
     eventually(lambda: engine.status()["running"])
+    waiting = [engine.submit_infer(slow) for _ in range(12)]
     engine.close()
     assert under_way.result().tokens == slow.max_tokens
-    with pytest.raises(EngineError, match="closed"):
-        waiting.result()
+    for future in waiting:
+        with pytest.raises(EngineError, match="closed"):
+            future.result(20)
     with pytest.raises(EngineError, match="closed"):
         engine.infer(slow)
