@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
+from contextlib import suppress
 from pathlib import Path
 
 FULL = "The disk is full: free some room and try again; nothing that was saved is lost."
@@ -45,4 +46,5 @@ def has_room(folder: Path) -> bool:
     except OSError as error:
         return not is_disk_full(error)
     finally:
-        probe.unlink(missing_ok=True)
+        with suppress(OSError):
+            probe.unlink()

@@ -7,7 +7,7 @@ from django.db.models import Prefetch, QuerySet
 from datasets_app.errors import InputError
 from datasets_app.models import RoutingDataset, SourceDataset
 from datasets_app.selectors import get_dataset
-from workers.models import Pipeline, Run
+from workers.models import Attempt, Pipeline, Run
 
 HEAVY = ("summary", "spec")
 """What of a run may be some MB, and is shown on its own page alone."""
@@ -29,6 +29,12 @@ def get_run(name: str) -> Run:
     if run is None:
         raise InputError(f"There is no run {name!r}.")
     return run
+
+
+def newest_attempt(run: Run) -> Attempt | None:
+    """The run's newest attempt; None if the run has moved since it was read, so that an earlier row is never taken
+    together with a later attempt."""
+    return run.attempts.filter(run__version=run.version).order_by("-number").first()
 
 
 def find_dataset(name: str) -> RoutingDataset | SourceDataset:

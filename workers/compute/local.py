@@ -19,7 +19,7 @@ from workers.recipes.execute import RESERVE, RESERVE_BYTES
 from workers.recipes.files import write_atomically
 from workers.recipes.manifest import verify_manifest
 
-START_SECONDS = 60.0  # to the claim; a process that has not claimed by then never will
+START_SECONDS = 60.0  # to the claim; a process that has not claimed by then may not any more
 KILL_SECONDS = 10.0  # from SIGTERM to SIGKILL
 
 
@@ -69,18 +69,18 @@ class LocalCompute:
             return JobStatus(JobState.RUNNING, progress)  # at this very moment; the next poll knows more
         if not (folder / "job.json").exists():
             return JobStatus(JobState.LOST, error="The job's folder is gone.")
-        if time.time() - (folder / "job.json").stat().st_mtime > START_SECONDS:
-            return JobStatus(JobState.LOST, error=f"The job did not start within {START_SECONDS:.0f} s.")
-        return JobStatus(JobState.PENDING)
+        if time.time() - (folder / "job.json").stat().st_mtime <= START_SECONDS:
+            return JobStatus(JobState.PENDING)
+        _forestall(folder)
+        if _has_claimed(folder):
+            return JobStatus(JobState.RUNNING, progress)
+        return JobStatus(JobState.LOST, error=f"The job did not start within {START_SECONDS:.0f} s.")
 
     def cancel(self, handle: str, *, at_once: bool = False) -> None:
         folder = self.root / handle
-        marker = folder / "cancel"
-        if not folder.exists():
-            return
-        if not marker.exists():
-            marker.touch()  # a job that has not claimed yet sees it and leaves
-        hard = at_once or time.time() - marker.stat().st_mtime > KILL_SECONDS
+        folder.mkdir(parents=True, exist_ok=True)  # it may be submitted yet, by a process that stood still
+        since = _forestall(folder)
+        hard = at_once or time.time() - since > KILL_SECONDS
         pid = _read(folder / "claim").get("pid")
         if pid and self._is_alive(folder):
             with contextlib.suppress(ProcessLookupError):
@@ -123,6 +123,15 @@ def _has_claimed(folder: Path) -> bool:
         return (folder / "claim").stat().st_size > 0
     except FileNotFoundError:
         return False
+
+
+def _forestall(folder: Path) -> float:
+    """Let no job begin from now on: one that has not claimed yet looks for this mark when it has, and leaves. Since
+    when it has been so."""
+    mark = folder / "cancel"
+    if not mark.exists():
+        mark.touch()
+    return mark.stat().st_mtime
 
 
 def _read(path: Path) -> dict[str, Any]:

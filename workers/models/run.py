@@ -15,7 +15,8 @@ from workers.states import ACTIVE, TERMINAL, UNSUCCESSFUL, Status
 class Run(models.Model):
     """One job, from the wish to its result. The row is the record and the outbox; messages are only hints.
 
-    `status` moves by `workers.services.moves.move` alone; `version` counts the moves.
+    `status` moves by `workers.services.moves.move` alone; `version` counts the moves, the leases taken over and the
+    wish to cancel: whoever read the row before does not move it.
     """
 
     class Kind(models.TextChoices):

@@ -27,7 +27,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from datasets_app.errors import InputError
-from datasets_app.room import FULL, explain, has_room
+from datasets_app.room import FULL, explain, has_room, is_disk_full
 from workers.recipes import RECIPES
 from workers.recipes.files import write_atomically
 from workers.recipes.manifest import write_manifest
@@ -36,6 +36,7 @@ from workers.recipes.progress import Meter
 REPORT_INTERVAL = 0.5  # seconds between two writes of status.json
 RESERVE = ".reserve"  # made with the launch: room for claim and result, so that on a full disk a job can still say so
 RESERVE_BYTES = 2**16
+NO_ROOM = {"state": "failed", "error": FULL}
 
 
 class Cancelled(BaseException):
@@ -109,10 +110,10 @@ def run_recipe(kind: str, spec: dict[str, Any], job: FolderJob) -> dict[str, Any
 
 def execute(kind: str, spec: dict[str, Any], job: FolderJob) -> dict[str, Any]:
     """Run the recipe, write the manifest of its outputs, and return what goes into `result.json`."""
-    lock_work(job.work)
-    shutil.rmtree(job.out, ignore_errors=True)
-    job.out.mkdir()
     try:
+        lock_work(job.work)
+        shutil.rmtree(job.out, ignore_errors=True)
+        job.out.mkdir()
         summary = run_recipe(kind, spec, job)
         write_manifest(job.out, job.folder)
     except InputError as error:
@@ -120,8 +121,10 @@ def execute(kind: str, spec: dict[str, Any], job: FolderJob) -> dict[str, Any]:
     except Cancelled:
         return {"state": "cancelled", "error": ""}
     except Exception as error:
-        traceback.print_exc()
-        return {"state": "failed", "error": _why(error, job)}
+        why = _why(error, job)
+        with suppress(OSError):  # the log may lie on the disk that is full
+            traceback.print_exc()
+        return {"state": "failed", "error": why}
     return {"state": "succeeded", "summary": summary}
 
 
@@ -137,10 +140,32 @@ def _launch(folder: Path) -> dict[str, Any]:
     return execute(launch["kind"], launch["spec"], FolderJob(folder, Path(launch["work"])))
 
 
-def _give_back(folder: Path, room: int) -> None:
-    """Free so many bytes of the reserve."""
+def leave(folder: Path, result: dict[str, Any]) -> None:
+    """Write `result.json` in the very room that was set aside for it, so that nobody else can take that before; one
+    that needs more, where there is no more, becomes a failure."""
+    room = folder / ".result"
     with suppress(FileNotFoundError):
-        os.truncate(folder / RESERVE, RESERVE_BYTES - room)
+        (folder / RESERVE).replace(room)  # out of the way of a second process of this launch
+    room.touch()
+    try:
+        with room.open("r+b") as file:
+            file.write(json.dumps(result).encode())
+            file.truncate()
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        if not is_disk_full(error) or result == NO_ROOM:
+            raise
+        shutil.rmtree(folder / "out", ignore_errors=True)
+        leave(folder, NO_ROOM)
+    else:
+        room.replace(folder / "result.json")
+
+
+def _make_room(folder: Path) -> None:
+    """Free half of the reserve, for the claim."""
+    with suppress(FileNotFoundError):
+        os.truncate(folder / RESERVE, RESERVE_BYTES // 2)
 
 
 def _cancel(signum: int, frame: object) -> None:
@@ -150,7 +175,7 @@ def _cancel(signum: int, frame: object) -> None:
 def main() -> int:
     """Claim, execute, leave the result."""
     folder = Path(sys.argv[1]).resolve()
-    _give_back(folder, RESERVE_BYTES // 2)
+    _make_room(folder)
     if claim(folder) is None:
         print("This launch was taken by another process.", file=sys.stderr)
         return 3
@@ -160,8 +185,7 @@ def main() -> int:
     except Cancelled:
         result = {"state": "cancelled", "error": ""}
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    _give_back(folder, RESERVE_BYTES)
-    write_atomically(folder / "result.json", json.dumps(result))
+    leave(folder, result)
     return 0 if result["state"] == "succeeded" else 1
 
 

@@ -15,7 +15,8 @@ from workers.compute.types import JobState, JobStatus, Progress
 from workers.kinds import get_kind
 from workers.models import Attempt, Run
 from workers.recipes.manifest import ManifestError
-from workers.services.ending import close, end, lose, quietly_drop
+from workers.selectors import newest_attempt
+from workers.services.ending import close, end, give_up
 from workers.services.limits import Ending, ending, has_failed, limit, longest
 from workers.services.money import charge, over_cap
 from workers.services.moves import FINE, LEASE, move, note, renew
@@ -26,7 +27,9 @@ MIB = 2**20
 
 def follow(run: Run) -> None:
     """Look after a run's job: take over its progress, end it when it is due, and move the run when it is over."""
-    attempt = run.attempts.latest("number")
+    attempt = newest_attempt(run)
+    if attempt is None:
+        return
     try:
         job = _look(run, attempt)
         wanted = _due(run, attempt)  # only now: a job that got on while nobody looked does not hang
@@ -42,7 +45,7 @@ def follow(run: Run) -> None:
     match job.state:
         case JobState.PENDING | JobState.RUNNING:
             if wanted is not None and wanted.is_overdue:
-                _give_up(run, attempt, wanted)
+                give_up(run, attempt, wanted.to, wanted.words)
         case JobState.SUCCEEDED:
             with transaction.atomic():
                 won = move(run, Status.FINALIZING, lease=LEASE, summary=job.summary)
@@ -53,11 +56,11 @@ def follow(run: Run) -> None:
         case JobState.FAILED:
             end(run, attempt, Status.FAILED, "failed", job.error)
         case JobState.CANCELLED | JobState.LOST if wanted is not None:
-            _give_up(run, attempt, wanted)
+            give_up(run, attempt, wanted.to, wanted.words)
         case JobState.CANCELLED:
-            lose(run, attempt, "The job was told to end, and not by this platform.")
+            give_up(run, attempt, Status.QUEUED, "The job was told to end, and not by this platform.")
         case JobState.LOST:
-            lose(run, attempt, job.error)
+            give_up(run, attempt, Status.QUEUED, job.error)
 
 
 def _due(run: Run, attempt: Attempt) -> Ending | None:
@@ -89,14 +92,6 @@ def _seen(run: Run, job: JobStatus) -> dict[str, Any]:
     if interval := settings.COMPUTE[run.backend].get("POLL"):
         seen["lease_until"] = now + interval
     return seen
-
-
-def _give_up(run: Run, attempt: Attempt, wanted: Ending) -> None:
-    if wanted.to == Status.QUEUED:
-        lose(run, attempt, wanted.words)
-    else:
-        quietly_drop(run, attempt)
-        end(run, attempt, wanted.to, "cancelled", wanted.words)
 
 
 def finish(run: Run) -> None:

@@ -20,7 +20,7 @@ from workers.kinds import HERE, KINDS, get_kind
 from workers.models import Pipeline, Run
 from workers.services.hints import hint
 from workers.services.money import check_affordable
-from workers.services.moves import move, note
+from workers.services.moves import move, want_end
 from workers.states import UNSUCCESSFUL, Status
 
 NAME_PREFIX = {
@@ -136,19 +136,11 @@ def numbered(stem: str) -> Iterator[str]:
 
 def cancel(run: Run) -> Run:
     """Ask the run to end. One that is not on a backend yet ends now, others when their job has."""
-    now = timezone.now()
-    for _ in range(5):
-        run.refresh_from_db()
-        if run.is_over:
-            return run
-        soon: dict[str, Any] = {"lease_until": None} if run.status == Status.RUNNING else {}  # do not wait for a poll
-        if run.status == Status.QUEUED:
-            if move(run, Status.CANCELLED, cancel_requested_at=now):
-                return run
-        elif run.cancel_requested or note(run, cancel_requested_at=now, **soon):
-            run.cancel_requested_at = run.cancel_requested_at or now
-            break
-    transaction.on_commit(hint, robust=True)
+    want_end(run)
+    if run.status == Status.QUEUED:
+        move(run, Status.CANCELLED)
+    if not run.is_over:
+        transaction.on_commit(hint, robust=True)
     return run
 
 

@@ -69,8 +69,6 @@ def kept(run: Run) -> Iterator[None]:
 def extend(run: Run, status: str) -> bool:
     """Lease the run for longer; False if it has moved on, or its launch is to end."""
     rows = Run.objects.filter(pk=run.pk, version=run.version, status=status)
-    if status == Status.LAUNCHING:
-        rows = rows.filter(cancel_requested_at=None)
     return bool(rows.update(lease_until=timezone.now() + LEASE))
 
 

@@ -55,6 +55,15 @@ def renew(run: Run, lease: timedelta) -> bool:
     return bool(won)
 
 
+def want_end(run: Run) -> None:
+    """Write down that the run is to be cancelled, unless it cannot be any more; whoever read it before moves it no
+    more, and it waits for no lease. `run` holds the new values then."""
+    Run.objects.filter(pk=run.pk, status__in=SOURCES[Status.CANCELLED], cancel_requested_at=None).update(
+        version=F("version") + 1, cancel_requested_at=timezone.now(), lease_until=None
+    )
+    run.refresh_from_db()
+
+
 def note(run: Run, **fields: Any) -> bool:
     """Write what was seen of a run without moving it; False if it has moved since it was read."""
     return bool(Run.objects.filter(pk=run.pk, version=run.version, status=run.status).update(**fields))

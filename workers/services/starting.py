@@ -14,7 +14,8 @@ from workers.compute import get_compute
 from workers.compute.types import JobSpec
 from workers.kinds import get_kind
 from workers.models import Attempt, Run
-from workers.services.ending import drop, end, quietly_drop
+from workers.selectors import newest_attempt
+from workers.services.ending import drop, end, give_up
 from workers.services.limits import ending, has_failed, limit
 from workers.services.money import over_day
 from workers.services.moves import LEASE, move, note, renew
@@ -53,18 +54,16 @@ def start(run: Run) -> None:
 
 def resume(run: Run) -> None:
     """Go on with a launch that was cut short; give up on one that has failed for too long."""
-    attempt = run.attempts.latest("number")
+    attempt = newest_attempt(run)
+    if attempt is None:
+        return
     wanted = ending(run)
     if wanted is not None and wanted.to != Status.QUEUED:
-        if wanted.is_overdue:
-            quietly_drop(run, attempt)
-        else:
-            drop(run, attempt)
-        end(run, attempt, wanted.to, "cancelled", wanted.words)
+        give_up(run, attempt, wanted.to, wanted.words)
     elif has_failed(run, "LAUNCH"):
-        quietly_drop(run, attempt)
         minutes = limit("LAUNCH").total_seconds() / 60
-        end(run, attempt, Status.FAILED, "failed", f"It could not be launched for {minutes:.0f} min: {run.trouble}")
+        words = f"It could not be launched for {minutes:.0f} min: {run.trouble}"
+        give_up(run, attempt, Status.FAILED, words, "failed")
     elif renew(run, LEASE):
         _submit(run, attempt)
 
@@ -128,6 +127,5 @@ def _submit(run: Run, attempt: Attempt) -> None:
     if Attempt.objects.filter(pk=attempt.pk, outcome="").update(handle=handle, silences=0):
         move(run, Status.RUNNING, heartbeat_at=timezone.now())
     else:  # the launch was given up while this process stood still: nobody waits for the job
-        attempt.handle = handle
-        attempt.save(update_fields=["handle"])
-        quietly_drop(run, attempt)
+        Attempt.objects.filter(pk=attempt.pk).update(handle=handle, cancel_due_at=timezone.now())
+        drop(attempt)

@@ -19,6 +19,8 @@ from workers.recipes.manifest import ManifestError
 
 pytestmark = pytest.mark.long
 
+ROOT = Path(__file__).resolve().parents[3]
+
 
 @pytest.fixture(params=["local", "modal"])
 def compute(request: pytest.FixtureRequest, tmp_path: Path) -> Compute:
@@ -133,6 +135,45 @@ class TestLocal:
         assert local.poll(handle).state == JobState.RUNNING
         monkeypatch.undo()
         assert wait_for(local, handle, *ENDS).state == JobState.SUCCEEDED
+
+    @pytest.fixture
+    def late(self, local: LocalCompute, job: JobSpec, monkeypatch: pytest.MonkeyPatch) -> JobSpec:
+        """A job whose process has not come up in time, and does so later."""
+        monkeypatch.setattr("workers.compute.local.subprocess.Popen", lambda *words, **options: None)
+        local.submit(job)
+        os.utime(local.root / job.launch_key / "job.json", (0, 0))
+        monkeypatch.undo()
+        return job
+
+    def come_up(self, local: LocalCompute, job: JobSpec) -> Path:
+        """Run its process; its folder."""
+        folder = local.root / job.launch_key
+        subprocess.run([sys.executable, "-m", "workers.recipes.execute", str(folder)], cwd=ROOT, check=False)
+        return folder
+
+    def test_a_job_that_comes_up_after_it_was_found_lost_does_nothing(self, local: LocalCompute, late: JobSpec) -> None:
+        assert local.poll(late.launch_key).state == JobState.LOST
+        assert not (self.come_up(local, late) / "out").exists()
+        assert local.poll(late.launch_key).state == JobState.CANCELLED
+
+    def test_a_job_that_comes_up_while_it_is_found_late_is_not_lost(
+        self, local: LocalCompute, late: JobSpec, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        touch = Path.touch
+
+        def slow(path: Path) -> None:
+            self.come_up(local, late)
+            touch(path)
+
+        monkeypatch.setattr(Path, "touch", slow)
+        assert local.poll(late.launch_key).state == JobState.RUNNING
+        monkeypatch.undo()
+        assert local.poll(late.launch_key).state == JobState.SUCCEEDED
+
+    def test_a_job_submitted_after_its_cancel_does_nothing(self, local: LocalCompute, job: JobSpec) -> None:
+        local.cancel(job.launch_key, at_once=True)
+        assert wait_for(local, local.submit(job), *ENDS).state == JobState.CANCELLED
+        assert not (local.root / job.launch_key / "out").exists()
 
     def test_a_job_deaf_to_sigterm_is_killed_in_the_end(self, local: LocalCompute, job: JobSpec) -> None:
         self.stopped(local, job)

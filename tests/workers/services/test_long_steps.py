@@ -101,14 +101,15 @@ def test_one_long_step_at_a_time_leaves_the_rest_of_the_worker_to_the_rounds(
 
 @pytest.mark.parametrize("status", [Status.LAUNCHING, Status.FINALIZING])
 def test_a_lease_is_kept_until_the_run_moves_or_its_launch_is_to_end(status: Status) -> None:
-    run = make_run(status=status)
+    make_run(status=status)
+    run = Run.objects.get()
     assert extend(run, run.status)
     lease = Run.objects.get().lease_until
     assert lease is not None
     assert lease > timezone.now()
-    cancel(run)
+    cancel(Run.objects.get())
     assert extend(run, run.status) == (status == Status.FINALIZING)  # which ends in a moment anyway
-    move(run, Status.FAILED)
+    move(Run.objects.get(), Status.FAILED)
     assert not extend(run, status)
 
 

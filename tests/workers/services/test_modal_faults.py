@@ -39,7 +39,7 @@ def impatient(settings: Any, plane: Plane, modal_app: str, monkeypatch: pytest.M
     modal = {**settings.COMPUTE["modal"], "POLL": timedelta(0)}
     settings.COMPUTE = {**settings.COMPUTE, "modal": modal}
     settings.COMPUTE_DEFAULT = "modal"
-    monkeypatch.setattr("workers.services.advancing.BACKOFF", (timedelta(0), timedelta(0)))
+    monkeypatch.setattr("workers.services.silence.BACKOFF", (timedelta(0), timedelta(0)))
     yield
     get_compute.cache_clear()
 

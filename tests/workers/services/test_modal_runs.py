@@ -31,7 +31,7 @@ def impatient(settings: Any, plane: Plane, modal_app: str, monkeypatch: pytest.M
     modal = {**settings.COMPUTE["modal"], "POLL": timedelta(seconds=0.3)}
     settings.COMPUTE = {**settings.COMPUTE, "modal": modal}
     settings.COMPUTE_DEFAULT = "modal"
-    monkeypatch.setattr("workers.services.advancing.BACKOFF", (timedelta(seconds=0.2), timedelta(seconds=1)))
+    monkeypatch.setattr("workers.services.silence.BACKOFF", (timedelta(seconds=0.2), timedelta(seconds=1)))
     yield
     get_compute.cache_clear()
 
