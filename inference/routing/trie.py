@@ -24,6 +24,11 @@ class NameTrie:
     depths: tuple[int, ...]
     paths: tuple[tuple[tuple[int, int], ...], ...]
 
+    @property
+    def longest(self) -> int:
+        """How many tokens the longest name has, without the end token."""
+        return max(self.depths) + 1
+
     @classmethod
     def build(cls, names: Sequence[Sequence[int]], end: int) -> NameTrie:
         """Pack `names`, each a sequence of token ids without the `end` token that closes it.

@@ -13,7 +13,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from datasets_app.errors import InputError
 from inference.engines import wire
-from inference.engines.base import EngineError
+from inference.engines.base import EngineBusy, EngineError
 from inference.server import openai
 from inference.server.host import Host
 
@@ -21,11 +21,14 @@ logger = logging.getLogger(__name__)
 
 RETRY_AFTER_S = "2"
 HOST = web.AppKey("host", Host)
+ASKING = ("/route", "/infer", "/stream", openai.COMPLETIONS)
 
 
 def build_app(host: Host, token: str) -> web.Application:
     """The application around `host`; every path but /health needs `Authorization: Bearer <token>`."""
-    app = web.Application(client_max_size=wire.MAX_BODY_BYTES, middlewares=[_one_error_shape, _authenticated(token)])
+    app = web.Application(
+        client_max_size=wire.MAX_BODY_BYTES, middlewares=[_one_error_shape, _authenticated(token), _bounded(host)]
+    )
     app[HOST] = host
     app.cleanup_ctx.append(_lifetime)
     app.add_routes(
@@ -61,7 +64,7 @@ async def _deploy(request: web.Request) -> web.Response:
     host = request.app[HOST]
     engine, body = host.engine, await request.read()
     stack = wire.load_stack(body)
-    await asyncio.to_thread(engine.deploy, stack)
+    await host.load(lambda: engine.deploy(stack))
     return web.json_response({"stack": stack.digest})
 
 
@@ -115,6 +118,26 @@ def _authenticated(token: str) -> Middleware:
         if request.path != "/health" and not hmac.compare_digest(given, expected):
             return _refusal(request, 401, "unauthorized", "Give the engine's token as a bearer token.")
         return await handler(request)
+
+    return middleware
+
+
+def _bounded(host: Host) -> Middleware:
+    """Refuse at once, before its body is read, what the engine has no place for."""
+    asking = 0
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        nonlocal asking
+        if request.path not in ASKING:
+            return await handler(request)
+        if asking >= host.engine.places:
+            raise EngineBusy("The engine has no place left: try again later.")
+        asking += 1
+        try:
+            return await handler(request)
+        finally:
+            asking -= 1
 
     return middleware
 

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import AsyncGenerator, Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -18,9 +18,15 @@ from inference.engines.types import AdapterRef, Decision, Request, StackedResult
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
+LOADING = 4  # loads at once; the others wait for those
+
 
 class HostedEngine(Protocol):
     """An engine whose calls are futures, which end, wherever they are, when cancelled; it has deadlines of its own."""
+
+    @property
+    def places(self) -> int:
+        """How many requests it may hold at once, from their arrival to their end."""
 
     def deploy(self, stack: StackSpec) -> None:
         """Load a stack, in the caller's thread."""
@@ -85,6 +91,7 @@ class Host:
         self._load = load
         self._failed = failed
         self._engine: HostedEngine | None = None
+        self._loading = ThreadPoolExecutor(LOADING, "loading")
 
     @classmethod
     def around(cls, engine: HostedEngine) -> Host:
@@ -117,8 +124,12 @@ class Host:
             raise InputError("This engine answers no chats: its containers on Modal are asked for whole stacks only.")
         return engine
 
+    async def load(self, work: Callable[[], T]) -> T:
+        """The result of `work`, which loads adapters: however long that takes, other threads decode and answer."""
+        return await asyncio.get_running_loop().run_in_executor(self._loading, work)
+
     async def call(self, submit: Callable[[], Future[T]]) -> T:
-        """The result of the future that `submit` returns, called in another thread because it decodes images.
+        """The result of the future that `submit` returns, called in another thread because it decodes bodies.
 
         A caller that is cancelled ends its work.
         """
@@ -154,7 +165,8 @@ class Host:
             raise
 
     def close(self) -> None:
-        """Free the engine."""
+        """Free the engine; loads that have not begun never do."""
+        self._loading.shutdown(wait=False, cancel_futures=True)
         if self._engine is not None:
             self._engine.close()
 

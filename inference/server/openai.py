@@ -26,6 +26,7 @@ from inference.server.openai_bodies import ChatBody, LoadBody, UnloadBody, read
 logger = logging.getLogger(__name__)
 
 PREFIX = "/v1/"
+COMPLETIONS = f"{PREFIX}chat/completions"
 NOT_FOUND = "model_not_found"
 
 
@@ -34,7 +35,7 @@ def routes(host: Host) -> list[web.RouteDef]:
     api = _Api(host)
     return [
         web.get("/v1/models", api.models),
-        web.post("/v1/chat/completions", api.complete),
+        web.post(COMPLETIONS, api.complete),
         web.post("/v1/load_lora_adapter", api.load),
         web.post("/v1/unload_lora_adapter", api.unload),
     ]
@@ -71,7 +72,7 @@ class _Api:
         adapter = _stored(engine, body)
         if body.lora_name in engine.models:
             raise InputError(f"The lora adapter '{body.lora_name}' has already been loaded.")
-        await asyncio.to_thread(engine.load_model, adapter)
+        await self._host.load(lambda: engine.load_model(adapter))
         return web.Response(text=f"Success: LoRA adapter '{body.lora_name}' added successfully.")
 
     async def unload(self, request: web.Request) -> web.Response:

@@ -81,6 +81,11 @@ class InProcessEngine:
 
         return cls(load_model(spec), load_processor(spec), fingerprint(spec), resolve, limits)
 
+    @property
+    def places(self) -> int:
+        """How many requests it may hold at once: those that wait and those that are being answered."""
+        return self.limits.queue + self.limits.batch
+
     # The seam
 
     def deploy(self, stack: StackSpec) -> None:

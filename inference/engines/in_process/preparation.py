@@ -56,7 +56,8 @@ class Preparation:
         job.image_digest = content_digest(request.image)
         job.pixels, job.others = self._seen(job, request.image)
         job.prompt = self._runner.prompts.turns_ids(turns, job.pixels.grid)
-        self._runner.check_length(job.prompt, job.max_tokens)
+        trie = job.deployment.trie
+        self._runner.check_length(job.prompt, trie.longest if trie else job.max_tokens)
         job.mark("preprocess")
 
     def close(self) -> None:

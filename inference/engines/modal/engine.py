@@ -40,7 +40,7 @@ class ModalEngine:
 
     `store` holds the adapters' files, which `deploy` brings to the volume named `volume`. A request that has no
     answer after `deadline_s` is ended. One event loop, in a thread of its own, waits for all of them; a cancelled
-    future ends its call in the container.
+    future ends its call in the container. `places` is how many requests a server should let in for it at once.
     """
 
     def __init__(
@@ -51,7 +51,9 @@ class ModalEngine:
         environment: str | None = None,
         version: int | None = None,
         deadline_s: float = 150.0,
+        places: int = 128,
     ) -> None:
+        self.places = places
         self._app = app
         self._store = store
         self._volume_name = volume

@@ -250,3 +250,14 @@ def test_what_the_base_cannot_attend_to_is_refused(world: Any) -> None:
             engine.infer(replace(request, prompt="x" * 4500))
         with pytest.raises(InputError, match="its answer may have 4096"):
             engine.infer(replace(request, max_tokens=4096))
+
+
+def test_a_router_answers_a_name_however_long_its_expert_s_answer_may_be(world: Any, truth: Truth) -> None:
+    request = replace(world.requests(1)[0], max_tokens=4096)
+    with running(world) as engine:
+        assert engine.route(request).label == truth.route(world.folders["router"], request)
+        length = len(
+            engine._runner.prompts.ids(AdapterCard.read(world.folders["router"]), "", torch.tensor([[1, 4, 6]]))
+        )
+        with pytest.raises(InputError, match=r"its answer may have 4: more than"):
+            engine.route(replace(request, prompt="x" * (4096 - length - 2)))

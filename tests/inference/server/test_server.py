@@ -38,6 +38,9 @@ STACK = StackSpec("sha256:b", ROUTER, (AdapterRef("a", "sha256:a"),))
 class FakeEngine:
     """Answers at once, fails on demand, or keeps requests in its queue."""
 
+    places = 100
+    deploying = 0
+
     def __init__(self) -> None:
         self.failure: Exception | None = None
         self.holding = False
@@ -48,12 +51,16 @@ class FakeEngine:
         self.loadable = threading.Event()
         self.asked, self.told_status = threading.Event(), threading.Event()
         self.told_status.set()
+        self.deployable = threading.Event()
+        self.deployable.set()
 
     def load(self) -> FakeEngine:
         self.loadable.wait(10)
         return self
 
     def deploy(self, stack: StackSpec) -> None:
+        self.deploying += 1
+        self.deployable.wait(10)
         self._answer(stack, None).result()
 
     def submit_route(self, request: Request) -> Future[Decision]:
@@ -251,6 +258,41 @@ def test_a_slow_status_holds_nobody_up(fake: FakeEngine, ready: str, remote: Rem
         finally:
             fake.told_status.set()
         assert status.result(5) == {"base": "sha256:b"}
+
+
+def test_who_finds_no_place_is_refused_at_once(fake: FakeEngine, ready: str, remote: RemoteEngine) -> None:
+    """Before its body is read, so that neither bodies nor images of any number of clients pile up."""
+    fake.holding, fake.places = True, 3
+    with ThreadPoolExecutor(3) as threads:
+        asked = [threads.submit(remote.infer, REQUEST) for _ in range(3)]
+        eventually(lambda: len(fake.queued) == 3)
+        with socket.create_connection(("127.0.0.1", int(ready.rpartition(":")[2])), 5) as left:
+            head = f"POST /infer HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\nContent-Length: 9999\r\n\r\n"
+            left.sendall(head.encode())
+            assert left.recv(100).startswith(b"HTTP/1.1 503")
+        for path in ("/route", "/stream", "/v1/chat/completions"):
+            answer = httpx.post(f"{ready}{path}", headers=HEADERS, content=b"{}")
+            assert (answer.status_code, "retry-after" in answer.headers) == (503, True)
+        assert httpx.get(f"{ready}/health").status_code == 200
+        for future in fake.queued:
+            future.set_result(RESULT)
+        assert [future.result(5) for future in asked] == [RESULT] * 3
+    fake.holding = False
+    eventually(lambda: remote.infer(REQUEST) == RESULT)
+
+
+def test_cold_deploys_hold_nobody_up(fake: FakeEngine, ready: str, remote: RemoteEngine) -> None:
+    """However many."""
+    fake.deployable.clear()
+    with ThreadPoolExecutor(40) as threads:
+        deploys = [threads.submit(remote.deploy, STACK) for _ in range(40)]
+        try:
+            eventually(lambda: fake.deploying >= 4)
+            assert [remote.infer(REQUEST) for _ in range(3)] == [RESULT] * 3
+            assert remote.status() == {"base": "sha256:b"}
+        finally:
+            fake.deployable.set()
+        assert [deploy.result(10) for deploy in deploys] == [None] * 40
 
 
 def test_a_stream_tells_everything_in_order(fake: FakeEngine, remote: RemoteEngine) -> None:
