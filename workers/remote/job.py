@@ -16,6 +16,7 @@ from workers.recipes.execute import FolderJob, execute
 from workers.recipes.files import write_atomically
 from workers.remote.names import MOUNTS
 from workers.remote.places import CLAIM, RESULT, pointer, resolve, run_folder, work_folder
+from workers.remote.signs import Signs
 
 COMMIT_SECONDS = float(os.environ.get("SWITCHYARD_COMMIT_SECONDS", "10"))  # at most so often for progress alone
 
@@ -62,6 +63,7 @@ def run(launch: str, claims: modal.Dict, volume: modal.Volume) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / RESULT).exists():
         return
+    signs = Signs(claims, key)
     claim = _claim(folder, call)
     volume.commit()
     restarts = len(claim["starts"]) - 1
@@ -71,7 +73,7 @@ def run(launch: str, claims: modal.Dict, volume: modal.Volume) -> None:
     result = execute(job["kind"], resolve(job["spec"], MOUNTS), vessel)
     if result["state"] == "succeeded":
         _point(data, vessel.out)
-    facts = {"call": call, "restarts": restarts, "ended": round(time.time(), 3)}
+    facts = {"call": call, "restarts": restarts, "ended": round(time.time(), 3), "held": signs.end()}
     write_atomically(folder / RESULT, json.dumps(result | facts))
     volume.commit()
 

@@ -9,6 +9,7 @@ import pickle
 import subprocess
 import sys
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import replace
@@ -37,6 +38,7 @@ from workers.models import Run
 from workers.recipes.manifest import ManifestError, write_manifest
 from workers.remote.names import Names
 from workers.remote.places import is_reference, resolve, run_folder
+from workers.remote.signs import Sign, sign_key
 from workers.services import account_problems, look_at_account
 from workers.states import Status
 
@@ -140,6 +142,29 @@ def test_a_call_that_lost_the_race_follows_the_one_that_won(plane: Plane, comput
     winner = "fc-0123456789"
     plane.dicts.dicts["di-switchyard-claims"][_dict_key(job.launch_key)] = pickle.dumps(winner)
     assert compute.poll(handle).handle == f"{job.launch_key}/{winner}"
+
+
+def test_a_claimed_call_without_a_container_waits_and_costs_nothing_meanwhile(
+    plane: Plane, compute: ModalCompute, job: JobSpec
+) -> None:
+    """As one that was preempted while no GPU is free."""
+    handle = compute.submit(job)
+    claims = plane.dicts.dicts["di-switchyard-claims"]
+    claims[_dict_key(job.launch_key)] = pickle.dumps(call_of(handle))
+    states = {}
+    for ago in (10, 10_000):
+        claims[_dict_key(sign_key(job.launch_key))] = pickle.dumps(str(Sign(100, time.time() - ago)))
+        seen = compute.poll(handle)
+        states[seen.state] = seen.seconds
+    assert states == {JobState.RUNNING: pytest.approx(110, abs=5), JobState.PENDING: 130}
+    plane.forge(call_of(handle), Result(status=Result.GENERIC_STATUS_INTERNAL_FAILURE))
+    lost = compute.poll(handle)
+    assert (lost.state, lost.seconds) == (JobState.LOST, 130)
+    folder = plane.volume("moe-lora-data") / run_folder(job.launch_key)
+    folder.mkdir(parents=True, exist_ok=True)
+    for held, seconds in ((50, 50), ("much", 130), (float("inf"), 1e8), (float("nan"), 0)):
+        (folder / "result.json").write_text(json.dumps({"state": "failed", "held": held}))
+        assert compute.poll(handle).seconds == seconds
 
 
 def test_a_launch_is_cancelled_by_its_key_alone(plane: Plane, compute: ModalCompute, job: JobSpec) -> None:

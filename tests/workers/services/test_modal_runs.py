@@ -11,11 +11,12 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
 from tests.modal_plane.plane import Plane
 from workers.compute import get_compute
 from workers.compute.modal import ModalCompute
-from workers.compute.types import JobSpec
+from workers.compute.types import JobSpec, JobState
 from workers.models import Run
 from workers.services import advance_all, cancel, launch
 from workers.states import Status
@@ -116,10 +117,23 @@ def test_a_worker_killed_between_spawn_and_save_leaves_a_call_that_is_adopted(
     assert call_of(run) == first  # it came first, and the other left
 
 
-def test_a_preempted_job_goes_on_under_its_call(plane: Plane, generate: dict[str, object], drive: Drive) -> None:
+def test_a_preempted_job_waits_for_a_machine_and_goes_on_under_its_call(
+    plane: Plane, generate: dict[str, object], drive: Drive, limits: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = drive(launch("generate_dataset", generate, name="modal_d"), until=lambda run: begun(plane, run), seconds=300)
     call = call_of(run)
+    plane.faults.hold = True
     plane.preempt(call)
+    with monkeypatch.context() as patch:
+        patch.setattr("workers.remote.signs.SILENT", 0.0)
+        waits = get_compute("modal").poll(run.attempts.get().handle)
+        assert waits.state == JobState.PENDING
+        assert waits.seconds > 0
+        Run.objects.update(heartbeat_at=timezone.now() - 2 * timedelta(seconds=limits["STALL"]), lease_until=None)
+        advance_all()
+        run.refresh_from_db()
+        assert (run.status, run.attempts.count(), call_of(run)) == (Status.RUNNING, 1, call)
+    plane.faults.hold = False
     run = drive(run, seconds=300)
     assert run.status == Status.SUCCEEDED, run.error
     assert call_of(run) == call

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,8 +15,10 @@ from workers.remote.places import CLAIM, JOB, RESULT, STATUS, run_folder
 if TYPE_CHECKING:
     from workers.compute.modal.account import Volume
     from workers.compute.modal.calls import Answer
+    from workers.remote.signs import Sign
 
 LOG = "log"
+MOST_SECONDS = 1e8
 
 
 class ModalCompute:
@@ -72,10 +73,12 @@ class ModalCompute:
             self._keep_log(key, calls.log_tail(call, 500))
             progress = data.read_json(f"{folder}/{STATUS}")
             claim = data.read_json(f"{folder}/{CLAIM}")
+            sign = calls.last_sign(self.names.claims, self.environment, key)
             result = {} if answer.outcome is calls.Outcome.PENDING else data.read_json(f"{folder}/{RESULT}")
-        held: dict[str, Any] = {"seconds": _seconds(claim, result), "machine": str(claim.get("machine", ""))[:64]}
+        held: dict[str, Any] = {"seconds": _seconds(sign, result), "machine": str(claim.get("machine", ""))[:64]}
         if answer.outcome is calls.Outcome.PENDING:
-            return JobStatus(JobState.RUNNING, progress, **held)
+            waits = sign is not None and sign.is_silence  # preempted, and no machine is free
+            return JobStatus(JobState.PENDING if waits else JobState.RUNNING, progress, **held)
         return replace(_ended(result, progress) if result else _without_result(answer, progress), **held)
 
     def cancel(self, handle: str, *, at_once: bool = False) -> None:
@@ -133,12 +136,12 @@ class ModalCompute:
         write_atomically(folder / LOG, text)
 
 
-def _seconds(claim: dict[str, Any], result: dict[str, Any]) -> float:
-    """From the first start to the end or now; what a container wrote may be anything."""
+def _seconds(sign: Sign | None, result: dict[str, Any]) -> float:
+    """For how long containers were held; what one of them wrote may be anything."""
     try:
-        return max(0.0, float(result.get("ended") or time.time()) - float(claim["starts"][0]))
-    except (KeyError, IndexError, TypeError, ValueError):
-        return 0.0
+        return min(max(0.0, float(result["held"])), MOST_SECONDS)
+    except (KeyError, TypeError, ValueError):
+        return sign.seconds if sign else 0.0
 
 
 def _ended(result: dict[str, Any], progress: dict[str, Any]) -> JobStatus:

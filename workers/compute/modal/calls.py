@@ -18,6 +18,8 @@ from modal.client import _Client
 from modal.exception import Error, NotFoundError
 from modal_proto import api_pb2
 
+from workers.remote.signs import Sign, sign_key
+
 Status = api_pb2.GenericResult
 
 
@@ -94,15 +96,24 @@ def ask(call: str) -> Answer:
 
 
 def owner(claims: str, environment: str | None, key: str) -> str:
-    """The call that has taken the launch, '' if none has. The value is a pickled id, and is read as text."""
+    """The call that has taken the launch, '' if none has."""
+    found = CALL.search(_text(claims, environment, key))
+    return found[0] if found else ""
+
+
+def last_sign(claims: str, environment: str | None, key: str) -> Sign | None:
+    """The last sign of life of the launch's job."""
+    return Sign.read(_text(claims, environment, sign_key(key)))
+
+
+def _text(claims: str, environment: str | None, key: str) -> str:
+    """What lies under the key, a pickle, as text; '' if there is nothing."""
     dictionary = modal.Dict.from_name(claims, environment_name=environment)
     try:
         dictionary.hydrate()
     except NotFoundError:
         return ""
-    value = get_raw(modal.Client.from_env(), dictionary.object_id, key)
-    found = CALL.search(value.decode("latin-1"))
-    return found[0] if found else ""
+    return bytes(get_raw(modal.Client.from_env(), dictionary.object_id, key)).decode("latin-1")
 
 
 def forestall(claims: str, environment: str | None, key: str) -> None:
