@@ -14,8 +14,10 @@ from workers.services.advancing import advance_long as advance_one_long
 @shared_task
 def reconcile() -> None:
     """Launch what the schedule asks for, take every run a step on, conclude the pipelines whose runs are over."""
-    run_due()
-    advance_all()
+    try:
+        run_due()
+    finally:  # what is wrong with a schedule holds no run up
+        advance_all()
 
 
 @shared_task(soft_time_limit=3500, time_limit=3600)

@@ -15,7 +15,7 @@ from tests.cast import make_champion
 from workers.models import Notice, Pipeline, Slot
 from workers.services import run_due
 from workers.services.schedule import REEVALUATE, last_match
-from workers.tasks import reevaluate
+from workers.tasks import reconcile, reevaluate
 
 pytestmark = pytest.mark.django_db
 
@@ -142,3 +142,16 @@ def test_the_newest_minute_that_a_crontab_matches(
 ) -> None:
     crontab = CrontabSchedule(**fields).schedule
     assert last_match(crontab, datetime(*now, tzinfo=UTC)) == datetime(*expected, tzinfo=UTC)  # type: ignore[misc, arg-type]
+
+
+def test_a_schedule_that_cannot_be_read_holds_no_run_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    advanced: list[bool] = []
+
+    def fail() -> None:
+        raise ValueError("Nobody thought of that.")
+
+    monkeypatch.setattr("workers.tasks.run_due", fail)
+    monkeypatch.setattr("workers.tasks.advance_all", lambda: advanced.append(True))
+    with pytest.raises(ValueError, match="Nobody"):
+        reconcile()
+    assert advanced
