@@ -1,5 +1,5 @@
 """Each fault at each step of a launch on Modal: at most one call works for one attempt, every run ends, and what people
-see says which fault it was. No container starts here but one: what a call does is told by its claim."""
+see says which fault it was. Few containers start here, for the smallest job: what a call does is told by its claim."""
 
 from __future__ import annotations
 
@@ -64,14 +64,14 @@ FAULTS = ("slow", "5xx", "lost acknowledgement", "bad token")
 SEEN = {"5xx": "Modal does not answer", "bad token": "Modal refuses the token"}
 
 
-def strike(plane: Plane, fault: str, rpc: str) -> None:
+def strike(plane: Plane, fault: str, rpc: str, *, inside: bool = False) -> None:
     match fault:
         case "slow":
-            plane.faults.slow(rpc, 0.3)
+            plane.faults.slow(rpc, 0.3, inside=inside)
         case "5xx":
-            plane.faults.fail(rpc)
+            plane.faults.fail(rpc, 2 if inside else 10**6, inside=inside)
         case "lost acknowledgement":
-            plane.faults.lose(rpc)
+            plane.faults.lose(rpc, inside=inside)
         case "bad token":
             plane.faults.bad_token = True
 
@@ -102,6 +102,62 @@ def test_a_fault_at_a_step_costs_no_second_job_and_is_named(
     claims = plane.dicts.dicts["di-switchyard-claims"]
     assert b"fc-" not in claims[serialize(key)]  # no call took the launch, and none that starts now can
     assert any(plane.call(call).output is not None for call in spawned)
+
+
+CANCEL = {"take the launch": "DictUpdate", "end the call": "FunctionCallCancel"}
+
+
+@pytest.mark.parametrize("step", CANCEL)
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_at_a_step_of_a_cancel_is_named_and_leaves_no_job(
+    plane: Plane, params: dict[str, object], drive: Drive, fault: str, step: str
+) -> None:
+    plane.faults.hold = True
+    run = drive(launch("generate_dataset", params), until=lambda run: run.status == Status.RUNNING)
+    strike(plane, fault, CANCEL[step])
+    cancel(run)
+    if words := SEEN.get(fault):
+        run = drive(run, until=lambda run: bool(run.trouble))
+        assert words in run.trouble
+        assert run.status == Status.RUNNING
+        plane.faults.clear()
+        plane.faults.hold = True
+    run = drive(run)
+    assert (run.status, run.error, run.attempts.get().outcome) == (Status.CANCELLED, "", "cancelled")
+    key, _, call = run.attempts.get().handle.partition("/")
+    assert b"fc-" not in plane.dicts.dicts["di-switchyard-claims"][serialize(key)]
+    assert plane.call(call).output.result.status == Result.GENERIC_STATUS_TERMINATED  # type: ignore[union-attr]
+
+
+INSIDE = {"claim": "DictUpdate", "commit": "VolumeCommit"}
+
+
+@pytest.mark.parametrize("fault", ["slow", "5xx", "lost acknowledgement"])
+def test_a_fault_that_passes_at_each_step_of_a_container_changes_nothing(
+    plane: Plane, modal_app: str, tmp_path: Path, fault: str
+) -> None:
+    for rpc in INSIDE.values():
+        strike(plane, fault, rpc, inside=True)
+    compute, key = ModalCompute(str(tmp_path), app=modal_app), uuid.uuid4().hex
+    handle = compute.submit(JobSpec("generate_dataset", key, key, {}))
+    call = handle.partition("/")[2]
+    plane.wait(call)
+    ended = compute.poll(handle)
+    assert (ended.state, ended.error) == (JobState.FAILED, "sources: Field required.")
+    assert call.encode() in plane.dicts.dicts["di-switchyard-claims"][serialize(key)]
+    assert plane.call(call).starts == 1
+
+
+@pytest.mark.parametrize("step", INSIDE)
+def test_a_step_that_a_container_is_refused_ends_the_run_with_the_reason(
+    plane: Plane, params: dict[str, object], drive: Drive, step: str
+) -> None:
+    plane.faults.refuse(INSIDE[step], inside=True)
+    run = drive(launch("generate_dataset", params))
+    attempt = run.attempts.get()
+    assert (run.status, attempt.outcome) == (Status.FAILED, "failed")
+    assert f"raised an exception: PermissionDeniedError('{INSIDE[step]}: not allowed')" in run.error
+    assert not (plane.volume("moe-lora-data") / "runs" / attempt.launch_key / "result.json").exists()
 
 
 ENDS = {
