@@ -46,7 +46,7 @@ chaos: install  ## a thousand kills against real processes
 test-modal: install  ## the whole pipeline through the deployed app, on a control plane of our own
 	$(BIN)/python -m pytest tests/workers/test_modal_pipeline.py
 
-smoke-modal: install  ## one routed request on your account, which costs a few cents: it asks first
+smoke-modal: install  ## a small job and one routed request on your account, for a few cents: it asks first
 	$(BIN)/python -m workers.smoke
 
 clean:

@@ -15,6 +15,7 @@ os.environ["SWITCHYARD_DATA"] = str(DATA)
 os.environ.setdefault("SWITCHYARD_LOG_LEVEL", "WARNING")
 os.environ.setdefault("OMP_NUM_THREADS", "1" if "PYTEST_XDIST_WORKER" in os.environ else "2")
 os.environ["MODAL_CONFIG_PATH"] = str(DATA / "no-modal.toml")  # nobody's account
+os.environ["SWITCHYARD_MODAL_GPUS"] = os.environ["SWITCHYARD_MODAL_SERVING_GPUS"] = ""  # the tests' plane has none
 
 
 def pytest_unconfigure() -> None:

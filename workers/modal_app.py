@@ -14,12 +14,15 @@ from pathlib import PurePosixPath
 from typing import Any
 
 import modal
+from modal.exception import Error
 
+from datasets_app.errors import InputError
 from workers.remote.code import CONSTRAINTS, PACKAGES, code_mark
-from workers.remote.direct import Direct, pairs
+from workers.remote.direct import Direct, fields, pairs
 from workers.remote.machines import GPUS, TIME_LIMITS
-from workers.remote.names import MOUNTS, Names
+from workers.remote.names import MOUNTS, Names, setting
 from workers.remote.serving import Serving
+from workers.remote.volumes import open_or_make
 
 MINUTES = 60
 PYTHON = "3.11"
@@ -29,10 +32,11 @@ names = Names.from_env()
 serving = Serving.from_env()
 app = modal.App(names.app, include_source=False)
 
-data = modal.Volume.from_name(names.data, create_if_missing=True, version=2)
-checkpoints = modal.Volume.from_name(names.checkpoints, create_if_missing=True)
-sources = modal.Volume.from_name(names.sources, create_if_missing=True)
-base = modal.Volume.from_name(names.base, create_if_missing=True, version=2)
+try:
+    serving.check()
+    data, checkpoints, sources, base = (open_or_make(name, setting(role)) for role, name in names.volumes.items())
+except (InputError, Error) as error:  # of whoever deploys
+    raise SystemExit(f"error: {error}") from error
 claims = modal.Dict.from_name(names.claims, create_if_missing=True)
 
 image = (
@@ -56,7 +60,8 @@ image = (
         extra_options="--constraint /constraints.txt",
         uv_version=UV,
     )
-    .env({"HF_HOME": "/vol/base/huggingface", **names.as_env(), **serving.as_env()})
+    .env({"HF_HOME": "/vol/base/huggingface", "SWITCHYARD_MODAL_GPUS": ",".join(GPUS)})
+    .env({**names.as_env(), **serving.as_env()})
     .add_local_python_source(*PACKAGES, ignore=["**/__pycache__", "**/static", "**/migrations"])
 )
 
@@ -67,6 +72,9 @@ MOUNTED: dict[str | PurePosixPath, modal.Volume | modal.CloudBucketMount] = {
     "/vol/base": base,
 }
 
+CPUS: dict[str, Any] = {"cpu": 8, "memory": 32768}
+RENTED: dict[str, Any] = {"gpu": GPUS} if GPUS else CPUS
+
 with image.imports():
     from workers.remote import job
     from workers.remote.inference import Inference
@@ -75,10 +83,9 @@ with image.imports():
 @app.function(
     image=image,
     volumes=MOUNTED,
-    cpu=8,
-    memory=32768,
     timeout=TIME_LIMITS["generate_dataset"],
     single_use_containers=True,
+    **CPUS,
 )
 def generate_dataset_job(launch: str) -> None:
     """Draw a routing dataset from source datasets."""
@@ -86,20 +93,36 @@ def generate_dataset_job(launch: str) -> None:
 
 
 @app.function(
-    image=image, volumes=MOUNTED, cpu=8, memory=32768, timeout=TIME_LIMITS["preprocess"], single_use_containers=True
+    image=image,
+    volumes=MOUNTED,
+    timeout=TIME_LIMITS["preprocess"],
+    single_use_containers=True,
+    **CPUS,
 )
 def preprocess_job(launch: str) -> None:
     """Convert a dataset to what training reads."""
     job.run(launch, claims, data)
 
 
-@app.function(image=image, volumes=MOUNTED, gpu=GPUS, timeout=TIME_LIMITS["train"], single_use_containers=True)
+@app.function(
+    image=image,
+    volumes=MOUNTED,
+    timeout=TIME_LIMITS["train"],
+    single_use_containers=True,
+    **RENTED,
+)
 def train_job(launch: str) -> None:
     """Train an adapter; a restart goes on from the last checkpoint."""
     job.run(launch, claims, data)
 
 
-@app.function(image=image, volumes=MOUNTED, gpu=GPUS, timeout=TIME_LIMITS["evaluate"], single_use_containers=True)
+@app.function(
+    image=image,
+    volumes=MOUNTED,
+    timeout=TIME_LIMITS["evaluate"],
+    single_use_containers=True,
+    **RENTED,
+)
 def evaluate_job(launch: str) -> None:
     """Evaluate an adapter or a stack on held-out samples."""
     job.run(launch, claims, data)
@@ -183,54 +206,57 @@ def generate(name: str, sources: str, negatives: str = "", options: str = "{}") 
         {"label": label, "path": direct.folder(path if ":" in path else f"sources:{path}"), "negative": negative}
         for label, path, negative in listed
     ]
-    _show(direct.run(generate_dataset_job, "generate_dataset", name, {"sources": found, **json.loads(options)}))
+    _show(direct.run(generate_dataset_job, "generate_dataset", name, {"sources": found, **fields(options)}))
 
 
 @app.local_entrypoint()
 def preprocess(name: str, dataset: str, options: str = "{}") -> None:
     """`--dataset`: a run of generate, or `volume:path`."""
-    spec = {"dataset": direct.folder(dataset), **json.loads(options)}
+    spec = {"dataset": direct.folder(dataset), **fields(options)}
     _show(direct.run(preprocess_job, "preprocess", name, spec))
 
 
 @app.local_entrypoint()
 def train(name: str, dataset: str, options: str = "{}") -> None:
     """`--dataset`: a run of preprocess; `--options '{"max_steps": 100}'`: the recipe's own fields."""
-    _show(direct.run(train_job, "train", name, {"data": direct.folder(dataset), **json.loads(options)}))
+    _show(direct.run(train_job, "train", name, {"data": direct.folder(dataset), **fields(options)}))
 
 
 @app.local_entrypoint()
 def evaluate(name: str, dataset: str, router: str = "", expert: str = "", options: str = "{}") -> None:
     """`--router` or `--expert`: a run of train, or `volume:path`."""
-    adapters = {kind: _adapter(word) for kind, word in (("router", router), ("expert", expert)) if word}
-    spec = {"data": direct.folder(dataset), **adapters, **json.loads(options)}
+    adapters = {kind: direct.adapter(word) for kind, word in (("router", router), ("expert", expert)) if word}
+    spec = {"data": direct.folder(dataset), **adapters, **fields(options)}
     _show(direct.run(evaluate_job, "evaluate", name, spec))
 
 
 @app.local_entrypoint()
 def stacked_inference(
-    routing_run: str, routing_dataset: str, max_samples: int = 10, experts: str = "", options: str = "{}"
+    routing_run: str,
+    routing_dataset: str,
+    max_samples: int = 10,
+    experts: str = "",
+    name: str = "",
+    options: str = "{}",
 ) -> None:
-    """Route samples and let the chosen experts answer; experts lie under their names on the volume of checkpoints."""
-    router = _adapter(routing_run)
+    """Route samples and let the chosen experts answer.
+
+    `--experts calendar=calendar-1,claim-window=volume:path`: by label, a run of train or a folder, without a volume's
+    name on the volume of checkpoints; left out, each lies there under its label.
+    """
+    router = direct.adapter(routing_run)
     places = pairs(experts) or {label: label for label in direct.labels(router) if label != "none"}
     spec = {
         "data": direct.folder(routing_dataset),
         "router": router,
-        "experts": {name: _adapter(path if ":" in path else f"checkpoints:{path}") for name, path in places.items()},
+        "experts": {label: direct.adapter(word, "checkpoints") for label, word in places.items()},
         "max_samples": max_samples,
-        **json.loads(options),
+        **fields(options),
     }
-    report = direct.run(evaluate_job, "evaluate", f"{routing_run}-stacked-{time.time():.0f}", spec)
+    report = direct.run(evaluate_job, "evaluate", name or f"stacked-{time.strftime('%Y%m%d-%H%M%S')}", spec)
     for sample in report.get("samples", []):
         print(json.dumps(sample, ensure_ascii=False))
     _show({key: value for key, value in report.items() if key != "samples"})
-
-
-def _adapter(word: str) -> dict[str, str]:
-    """The folder of an adapter: a run of train keeps it in `final`."""
-    found = direct.folder(word)
-    return found if ":" in word else {**found, "path": f"{found['path']}/final"}
 
 
 def _show(summary: dict[str, Any]) -> None:

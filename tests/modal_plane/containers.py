@@ -130,8 +130,7 @@ class Machines:
             if dependency.object_id not in known:
                 item = layout.objects.add(object_id=dependency.object_id)
                 if dependency.object_id.startswith("vo-"):
-                    name = dependency.object_id.removeprefix("vo-")
-                    item.volume_metadata.CopyFrom(pb.VolumeMetadata(version=pb.VOLUME_FS_VERSION_V2, name=name))
+                    item.volume_metadata.CopyFrom(self.volumes.metadata(dependency.object_id))
         return pb.ContainerArguments(
             task_id=container.id,
             function_id=function.id,

@@ -40,7 +40,7 @@ class Plane:
         self.faults = Faults()
         self.blobs = Blobs(self.root / "blobs")
         self.apps = Apps(self.root, self.blobs)
-        self.volumes = Volumes(self.root / "volumes", self.blobs)
+        self.volumes = Volumes(self.root / "volumes", self.blobs, self.apps.files)
         self.dicts = Dicts()
         self.machines = Machines(self.root / "c", self.apps, self.volumes)
         self.calls = Calls(self.apps, self.machines, self.faults)

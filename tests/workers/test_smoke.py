@@ -15,10 +15,11 @@ def names(plane: Plane) -> set[str]:
     return {name for name in volumes | set(plane.apps.deployed) | set(plane.dicts.dicts) if "smoke" in name}
 
 
-def test_one_request_is_routed_and_everything_removed_again(plane: Plane, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_job_and_a_request_succeed_and_all_is_removed_again(plane: Plane, capsys: pytest.CaptureFixture[str]) -> None:
     assert smoke.main(["--yes"]) == 0
     printed = capsys.readouterr().out
     assert "less than $" in printed
+    assert "A job drew 8 screens" in printed
     assert "Routed to 'left'" in printed or "Routed to 'right'" in printed
     assert names(plane) == set()
 
@@ -34,6 +35,7 @@ def test_what_cannot_be_removed_is_named_and_no_success(
     plane: Plane, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(smoke, "deploy", lambda: None)
+    monkeypatch.setattr(smoke, "draw", lambda folder: None)
     made = modal.Dict.from_name(smoke.NAMES.claims, create_if_missing=True)
     monkeypatch.setattr(smoke, "ask", lambda folder: made.hydrate())
     plane.faults.fail("DictDelete")

@@ -68,6 +68,12 @@ class FolderJob:
     def checkpointed(self) -> None:
         """Nothing to do: the disk has it."""
 
+    def hold(self) -> None:
+        """Keep the work folder to this process: two launches of the same work never write to it at once."""
+        self.work.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self.work / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+
 
 def claim(folder: Path) -> int | None:
     """Take the launch, once and for ever: the file descriptor of the lock, or None if it was taken before."""
@@ -78,14 +84,6 @@ def claim(folder: Path) -> int | None:
     fcntl.flock(descriptor, fcntl.LOCK_EX)  # waits at most for a poll's glance at the lock
     os.write(descriptor, json.dumps({"pid": os.getpid(), "at": time.time()}).encode())
     os.fsync(descriptor)
-    return descriptor
-
-
-def lock_work(work: Path) -> int:
-    """Hold the work folder: two launches of the same work never write to it at once."""
-    work.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(work / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
-    fcntl.flock(descriptor, fcntl.LOCK_EX)
     return descriptor
 
 
@@ -111,7 +109,7 @@ def run_recipe(kind: str, spec: dict[str, Any], job: FolderJob) -> dict[str, Any
 def execute(kind: str, spec: dict[str, Any], job: FolderJob) -> dict[str, Any]:
     """Run the recipe, write the manifest of its outputs, and return what goes into `result.json`."""
     try:
-        lock_work(job.work)
+        job.hold()
         shutil.rmtree(job.out, ignore_errors=True)
         job.out.mkdir()
         summary = run_recipe(kind, spec, job)

@@ -55,11 +55,12 @@ class Inference:
         self._base = fingerprint(self._spec)
 
     def start(self) -> None:
-        """Put the base where it computes, and begin to answer."""
+        """Put the base where it computes, and begin to answer. BaseError if the GPU that was rented is not there."""
         from adapters.backbone.loading import resolve_device
         from inference.engines.in_process import InProcessEngine
 
-        model = self._model.to(resolve_device("auto"))
+        device = resolve_device("cuda" if self._serving.gpu_list else "cpu")
+        model = self._model.to(device)
         self._engine = InProcessEngine(model, self._processor, self._base, self._folder)
         self._host = Host.around(self._engine)
 

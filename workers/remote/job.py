@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,15 @@ from datasets_app.errors import InputError
 from datasets_app.formats.digest import folder_digest
 from workers.recipes.execute import FolderJob, execute
 from workers.recipes.files import write_atomically
+from workers.remote.calls import holder
+from workers.remote.machines import CPU, MACHINES
 from workers.remote.names import MOUNTS
-from workers.remote.places import CLAIM, RESULT, pointer, resolve, run_folder, work_folder
+from workers.remote.places import CLAIM, RESULT, claim_key, pointer, resolve, run_folder, work_folder
 from workers.remote.signs import Signs
 
 COMMIT_SECONDS = float(os.environ.get("SWITCHYARD_COMMIT_SECONDS", "10"))  # at most so often for progress alone
+
+OPEN_FILES = "open files"
 
 
 class VolumeJob(FolderJob):
@@ -40,53 +45,81 @@ class VolumeJob(FolderJob):
         """A checkpoint is worth a commit at once: it is what a restart goes on from."""
         self.commit()
 
+    def hold(self) -> None:
+        """The claim holds it: a lock means nothing to other containers, and its open file is in a reload's way."""
+        self.work.mkdir(parents=True, exist_ok=True)
+
     def commit(self) -> None:
         """Make what was written visible and durable."""
-        self.volume.commit()
+        commit(self.volume)
         self._committed = time.monotonic()
 
 
 def run(launch: str, claims: modal.Dict, volume: modal.Volume) -> None:
     """Run the launch that the JSON text describes, unless another call took it before.
 
-    A call that comes back after a preemption finds its own claim and goes on. Nothing is returned: result and
-    manifest lie in the launch's folder.
+    A call that comes back after a preemption finds its own claim and goes on. One that `follows` another, which has
+    ended, does the launch anew. Nothing is returned: result and manifest lie in the launch's folder.
     """
     job = json.loads(launch)
     call = str(modal.current_function_call_id())
-    key = job["launch_key"]
-    if not claims.put(key, call, skip_if_exists=True) and claims.get(key) != call:
+    key, follows = job["launch_key"], job.get("follows", "")
+    taken = claim_key(key, follows)
+    if not claims.put(taken, call, skip_if_exists=True) and holder(claims, taken) != call:
         print("This launch was taken by another call, or cancelled.", flush=True)
         return
     data = MOUNTS / "data"
     folder = data / run_folder(key)
+    if follows and _read(folder / CLAIM).get("call") != call:
+        shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / RESULT).exists():
         return
     signs = Signs(claims, key)
-    claim = _claim(folder, call)
-    volume.commit()
+    claim = _claim(folder, call, job)
+    commit(volume)
     restarts = len(claim["starts"]) - 1
     if restarts:
         print(f"The container was replaced; start {restarts + 1} goes on from the last checkpoint.", flush=True)
     vessel = VolumeJob(folder, data / work_folder(job["work_key"]), volume, restarts)
-    result = execute(job["kind"], resolve(job["spec"], MOUNTS), vessel)
+    result = execute(job["kind"], _here(job["kind"], job["spec"]), vessel)
     if result["state"] == "succeeded":
         _point(data, vessel.out)
     facts = {"call": call, "restarts": restarts, "ended": round(time.time(), 3), "held": signs.end()}
     write_atomically(folder / RESULT, json.dumps(result | facts))
-    volume.commit()
+    commit(volume)
 
 
-def _claim(folder: Path, call: str) -> dict[str, Any]:
-    """Write down who works here, and each time it began."""
+def commit(volume: modal.Volume) -> None:
+    """Commit. Some volumes are reloaded after that, which nobody needs and open files, as of a dataset, prevent."""
     try:
-        claim = json.loads((folder / CLAIM).read_bytes())
-    except (OSError, ValueError):
-        claim = {"call": call, "starts": [], "machine": _gpu()}
+        volume.commit()
+    except RuntimeError as error:
+        if OPEN_FILES not in str(error):
+            raise
+
+
+def _here(kind: str, spec: dict[str, Any]) -> dict[str, Any]:
+    """The spec with the folders of this container, and with the GPU that was rented: without it the recipe refuses."""
+    rented = {} if MACHINES[kind] == CPU else {"device": "cuda"}
+    return rented | dict(resolve(spec, MOUNTS))
+
+
+def _claim(folder: Path, call: str, job: dict[str, Any]) -> dict[str, Any]:
+    """Write down who works here, on what, and each time it began."""
+    first = {"call": call, "kind": job["kind"], "spec": job["spec"], "machine": _gpu(), "starts": []}
+    claim = _read(folder / CLAIM) or first
     claim["starts"].append(round(time.time(), 3))
     write_atomically(folder / CLAIM, json.dumps(claim))
-    return dict(claim)
+    return claim
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """What the file holds, {} if it is not there or broken."""
+    try:
+        return dict(json.loads(path.read_bytes()))
+    except (OSError, ValueError):
+        return {}
 
 
 def _gpu() -> str:

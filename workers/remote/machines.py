@@ -13,11 +13,11 @@ def gpus(words: str) -> list[str]:
 
 
 GPUS = gpus(os.environ.get("SWITCHYARD_MODAL_GPUS", "H100,A100-80GB,L40S"))
-if not GPUS:
-    raise ValueError("SWITCHYARD_MODAL_GPUS names no GPU.")
+"""Those that train and evaluate may get, the first that is free; none: they run on CPUs."""
 TRAIN_HOURS = float(os.environ.get("SWITCHYARD_MODAL_TRAIN_HOURS", "24"))
 
-MACHINES = {"generate_dataset": ["cpu"], "preprocess": ["cpu"], "train": GPUS, "evaluate": GPUS}
+CPU = ["cpu"]
+MACHINES = {"generate_dataset": CPU, "preprocess": CPU, "train": GPUS or CPU, "evaluate": GPUS or CPU}
 """The GPUs that a kind may get, the first that is free; or "cpu": 8 cores and 32 GiB."""
 
 TIME_LIMITS = {

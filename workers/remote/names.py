@@ -28,14 +28,19 @@ class Names:
     @classmethod
     def from_env(cls) -> Names:
         """The defaults and what the environment changes."""
-        variables = {name: f"SWITCHYARD_MODAL_{name.upper()}" for name in asdict(cls())}
+        variables = {name: setting(name) for name in asdict(cls())}
         return cls(**{name: os.environ[word] for name, word in variables.items() if os.environ.get(word)})
 
     def as_env(self) -> dict[str, str]:
         """The variables that make `from_env` give these names."""
-        return {f"SWITCHYARD_MODAL_{name.upper()}": value for name, value in asdict(self).items()}
+        return {setting(name): value for name, value in asdict(self).items()}
 
     @property
     def volumes(self) -> dict[str, str]:
         """The volumes' names by their roles."""
         return {role: getattr(self, role) for role in ("data", "checkpoints", "sources", "base")}
+
+
+def setting(name: str) -> str:
+    """The variable from which the field comes."""
+    return f"SWITCHYARD_MODAL_{name.upper()}"

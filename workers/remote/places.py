@@ -13,6 +13,11 @@ def run_folder(launch_key: str) -> str:
     return f"runs/{launch_key}"
 
 
+def claim_key(launch_key: str, follows: str = "") -> str:
+    """Under what a call takes the launch, or takes it over from the call `follows`, which has ended."""
+    return f"{launch_key}/{follows}" if follows else launch_key
+
+
 def work_folder(work_key: str) -> str:
     """Checkpoints, shared by all launches of the same work."""
     return f"work/{work_key}"

@@ -7,7 +7,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from adapters.backbone.spec import HUB_ID, BaseSpec, fingerprint, pick_dtype
+from datasets_app.errors import InputError
 
+ON_VOLUME = "base"
 VARIABLES = {"base": "SWITCHYARD_BASE", "revision": "SWITCHYARD_BASE_REVISION", "dtype": "SWITCHYARD_DTYPE"}
 
 
@@ -33,7 +35,7 @@ class Serving:
 
     @classmethod
     def from_env(cls) -> Serving:
-        """The defaults and what the environment changes. A base that is a folder of this machine's is not there."""
+        """The defaults and what the environment changes."""
         found = {field.name: os.environ.get(_variable(field.name)) for field in fields(cls)}
         given = {name: type(getattr(cls, name))(value) for name, value in found.items() if value is not None}
         return cls(**given)
@@ -41,6 +43,18 @@ class Serving:
     def as_env(self) -> dict[str, str]:
         """The variables that make `from_env` give these values."""
         return {_variable(field.name): str(getattr(self, field.name)) for field in fields(self)}
+
+    def check(self) -> None:
+        """InputError for a base that no container could load, before any starts."""
+        if not self.base or self.base.startswith(f"{ON_VOLUME}:"):
+            return
+        spec = BaseSpec(self.base, self.revision or None)
+        if spec.is_local:
+            raise InputError(
+                f"SWITCHYARD_BASE: {self.base!r} is a folder of this machine, which no container has. Bring it to the "
+                "volume of base models, and deploy with SWITCHYARD_BASE=base:<its folder there>."
+            )
+        fingerprint(spec)
 
     @property
     def gpu_list(self) -> list[str] | None:
@@ -50,7 +64,7 @@ class Serving:
     def spec(self, volume: Path) -> BaseSpec:
         """The base in a container that has the volume of base models at `volume`; InputError if it cannot be named."""
         role, colon, folder = self.base.partition(":")
-        if colon and role == "base":
+        if colon and role == ON_VOLUME:
             base = BaseSpec(str(volume / folder))
         elif HUB_ID.fullmatch(self.base):
             base = BaseSpec(self.base, self.revision or None)

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import modal
 from modal.exception import Error
 
+from workers.remote.calls import text
+
 EVERY = 30.0
 SILENT = 300.0  # a job without a sign for so long has no container, or none that Modal will leave it
 SIGN = re.compile(r"held (\d{1,8}\.\d) s at (\d{1,12}\.\d)")
@@ -48,12 +50,17 @@ def sign_key(launch_key: str) -> str:
     return f"{launch_key}/sign"
 
 
+def last_sign(claims: str, environment: str | None, key: str) -> Sign | None:
+    """The last sign of life of the launch's job."""
+    return Sign.read(text(modal.Dict.from_name(claims, environment_name=environment), sign_key(key)))
+
+
 class Signs:
     """Those of one container, from now on until `end`."""
 
     def __init__(self, claims: modal.Dict, launch_key: str) -> None:
         self._claims, self._key = claims, sign_key(launch_key)
-        last = Sign.read(str(claims.get(self._key)))
+        last = Sign.read(text(claims, self._key))
         self._before = last.held if last else 0.0
         self._began, self._over = time.monotonic(), threading.Event()
         threading.Thread(target=self._keep, name="signs", daemon=True).start()

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import aiohttp
 import modal
-from modal.exception import AuthError, Error, NotFoundError, PermissionDeniedError
+from modal.exception import AuthError, Error, InvalidError, NotFoundError, PermissionDeniedError
 from modal.types import FileEntryType
 
 from datasets_app.errors import InputError
@@ -168,6 +168,24 @@ class Folder:
 
 
 _FINAL = (NotFoundError, FileNotFoundError, AuthError, PermissionDeniedError)
+
+
+def open_or_make(name: str, setting: str) -> modal.Volume:
+    """The volume of that name, of whichever version; where there is none, one of version 2 is made.
+
+    InputError that names the setting which the name comes from if neither can be done. A container takes what it was
+    given.
+    """
+    if modal.is_local():
+        try:
+            try:
+                modal.Volume.from_name(name).hydrate()
+            except NotFoundError:
+                modal.Volume.objects.create(name, version=2, allow_existing=True)
+        except (InvalidError, PermissionDeniedError) as error:
+            words = " ".join(str(error).split())
+            raise InputError(f"{setting}: the volume {name!r} can be neither opened nor made: {words}") from error
+    return modal.Volume.from_name(name)
 
 
 def partials(folder: Path) -> Path:

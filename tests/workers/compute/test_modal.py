@@ -24,6 +24,7 @@ from django.test import Client
 from modal_proto import api_pb2 as pb
 
 from datasets_app.errors import InputError
+from datasets_app.formats.digest import folder_digest
 from datasets_app.room import is_disk_full
 from tests.cast import make_run
 from tests.modal_plane.plane import Plane
@@ -32,12 +33,12 @@ from workers.checks import check_compute
 from workers.compute.modal import ModalCompute
 from workers.compute.modal.account import Volume
 from workers.compute.modal.fetching import _bring
-from workers.compute.modal.staging import upload
+from workers.compute.modal.staging import stage, upload, write
 from workers.compute.types import ComputeUnavailable, JobSpec, JobState
 from workers.models import Run
 from workers.recipes.manifest import ManifestError, write_manifest
 from workers.remote.names import Names
-from workers.remote.places import is_reference, resolve, run_folder
+from workers.remote.places import is_reference, pointer, resolve, run_folder
 from workers.remote.signs import Sign, sign_key
 from workers.services import account_problems, look_at_account
 from workers.states import Status
@@ -365,6 +366,39 @@ def test_an_upload_that_was_cut_short_goes_on_where_it_was(plane: Plane, compute
     before = plane.faults.calls["VolumePutFiles2"]
     assert upload(folder, volume) == place
     assert plane.faults.calls["VolumePutFiles2"] == before
+
+
+@pytest.mark.parametrize("gone", ["inputs", "a"])
+def test_inputs_that_were_removed_from_the_volume_go_up_again(
+    plane: Plane, compute: ModalCompute, tmp_path: Path, gone: str
+) -> None:
+    folder, volume = tmp_path / "input", Volume("moe-lora-data", None)
+    folder.mkdir()
+    for name in ("a", "b"):
+        (folder / name).write_text(f"{name} {uuid.uuid4()}")
+    place = upload(folder, volume)
+    volume.volume.remove_file("inputs" if gone == "inputs" else f"{place}/{gone}", recursive=True)
+    assert upload(folder, volume) == place
+    stored = plane.volume("moe-lora-data") / place
+    assert {path.name: path.read_text() for path in stored.iterdir()} == {
+        path.name: path.read_text() for path in folder.iterdir()
+    }
+
+
+def test_outputs_that_were_removed_from_the_volume_go_up_as_an_input(
+    plane: Plane, compute: ModalCompute, tmp_path: Path
+) -> None:
+    folder, volume = tmp_path / "input", Volume("moe-lora-data", None)
+    folder.mkdir()
+    (folder / "a").write_text(str(uuid.uuid4()))
+    write(volume, pointer(folder_digest(folder)), b"runs/pruned/out")
+    assert upload(folder, volume).startswith("inputs/")
+
+
+def test_the_device_of_this_machine_is_no_business_of_the_rented_one(compute: ModalCompute, tmp_path: Path) -> None:
+    spec = {"data": str(tmp_path / "nothing"), "device": "cuda:1", "seed": 1}
+    volumes = {role: Volume(name, None) for role, name in compute.names.volumes.items()}
+    assert stage("train", spec, volumes).keys() == {"data", "seed", "base"}
 
 
 def test_references_become_folders_and_nothing_else_does() -> None:

@@ -65,7 +65,8 @@ def test_an_answer_lost_after_the_spawn_costs_no_second_job(
 
 KILLED_AFTER_THE_SPAWN = """
 import json, os, signal, sys
-from workers.compute.modal import ModalCompute, calls
+from workers.compute.modal import ModalCompute
+from workers.remote import calls
 from workers.compute.types import JobSpec
 spawn = calls.spawn
 calls.spawn = lambda *words: (spawn(*words), os.kill(os.getpid(), signal.SIGKILL))

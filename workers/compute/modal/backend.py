@@ -14,7 +14,7 @@ from workers.remote.places import CLAIM, JOB, RESULT, STATUS, run_folder
 
 if TYPE_CHECKING:
     from workers.compute.modal.account import Volume
-    from workers.compute.modal.calls import Answer
+    from workers.remote.calls import Answer
     from workers.remote.signs import Sign
 
 LOG = "log"
@@ -35,7 +35,8 @@ class ModalCompute:
         self.names = Names(**names)
 
     def submit(self, job: JobSpec) -> str:
-        from workers.compute.modal import account, calls, staging
+        from workers.compute.modal import account, staging
+        from workers.remote import calls
 
         with account.speaking():
             data = self._volume("data")
@@ -55,7 +56,8 @@ class ModalCompute:
         return f"{job.launch_key}/{call}"
 
     def poll(self, handle: str) -> JobStatus:
-        from workers.compute.modal import account, calls
+        from workers.compute.modal import account
+        from workers.remote import calls, signs
 
         key, _, call = handle.partition("/")
         with account.speaking():
@@ -73,7 +75,7 @@ class ModalCompute:
             self._keep_log(key, calls.log_tail(call, 500))
             progress = data.read_json(f"{folder}/{STATUS}")
             claim = data.read_json(f"{folder}/{CLAIM}")
-            sign = calls.last_sign(self.names.claims, self.environment, key)
+            sign = signs.last_sign(self.names.claims, self.environment, key)
             result = {} if answer.outcome is calls.Outcome.PENDING else data.read_json(f"{folder}/{RESULT}")
         held: dict[str, Any] = {"seconds": _seconds(sign, result), "machine": str(claim.get("machine", ""))[:64]}
         if answer.outcome is calls.Outcome.PENDING:
@@ -82,7 +84,8 @@ class ModalCompute:
         return replace(_ended(result, progress) if result else _without_result(answer, progress), **held)
 
     def cancel(self, handle: str, *, at_once: bool = False) -> None:
-        from workers.compute.modal import account, calls
+        from workers.compute.modal import account
+        from workers.remote import calls
 
         key, _, known = handle.partition("/")
         with account.speaking():
@@ -123,7 +126,7 @@ class ModalCompute:
     @staticmethod
     def _recorded(data: Volume, key: str, *names: str) -> str:
         """The call that one of these files of the launch names; '' if none does."""
-        from workers.compute.modal.calls import is_call
+        from workers.remote.calls import is_call
 
         found = (data.read_json(f"{run_folder(key)}/{name}").get("call") for name in names)
         return next((str(call) for call in found if is_call(call)), "")
@@ -153,7 +156,7 @@ def _ended(result: dict[str, Any], progress: dict[str, Any]) -> JobStatus:
 
 def _without_result(answer: Answer, progress: dict[str, Any]) -> JobStatus:
     """By what Modal says of a call whose job left no word."""
-    from workers.compute.modal.calls import Outcome
+    from workers.remote.calls import Outcome
 
     words = answer.words or "no message"
     state, error = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,8 @@ def stage(kind: str, spec: dict[str, Any], volumes: dict[str, Volume]) -> dict[s
         validated = model.model_validate(spec)
     except ValidationError:
         return spec
-    staged: dict[str, Any] = _staged(validated.model_dump(exclude_unset=True), volumes["data"])
+    given = validated.model_dump(exclude_unset=True, exclude={"device"})  # of this machine, not of the rented one
+    staged: dict[str, Any] = _staged(given, volumes["data"])
     base = BaseSpec(getattr(validated, "base", ""))
     if base.path and base.is_local:
         staged["base"] = reference("base", upload(Path(base.path).expanduser(), volumes["base"]))
@@ -49,18 +50,17 @@ def _staged(value: Any, volume: Volume) -> Any:
 
 
 def upload(folder: Path, volume: Volume) -> str:
-    """Where on the volume the folder's content lies, after having brought it there if need be."""
+    """Where on the volume the folder's content lies, after having brought there what is missing."""
     digest = folder_digest(folder)
-    if known := volume.read(pointer(digest)):
-        return known.decode()
+    sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in folder.rglob("*") if path.is_file()}
+    known = (volume.read(pointer(digest)) or b"").decode(errors="replace")
+    if known and not _missing(sizes, known, volume):
+        return known
     place = f"inputs/{digest.removeprefix('sha256:')}"
-    present = {entry.path for entry in _listed(volume, place) if entry.type.name == "FILE"}
-    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
-    missing = [path for path in files if f"{place}/{path.relative_to(folder).as_posix()}" not in present]
-    for batch in _batches(missing):
+    for batch in _batches(_missing(sizes, place, volume), sizes):
         with volume.volume.batch_upload(force=True) as files_up:
-            for path in batch:
-                files_up.put_file(path, f"{place}/{path.relative_to(folder).as_posix()}")
+            for name in batch:
+                files_up.put_file(folder / name, f"{place}/{name}")
     write(volume, pointer(digest), place.encode())
     return place
 
@@ -71,21 +71,23 @@ def write(volume: Volume, path: str, data: bytes) -> None:
         batch.put_file(io.BytesIO(data), path)
 
 
-def _listed(volume: Volume, place: str) -> Iterable[Any]:
+def _missing(sizes: dict[str, int], place: str, volume: Volume) -> list[str]:
+    """The files that do not lie there in their size: whoever owns the volume may have removed some."""
     from modal.exception import NotFoundError
 
     try:
-        yield from volume.volume.iterdir(place, recursive=True)
+        present = {(entry.path, entry.size) for entry in volume.volume.iterdir(place, recursive=True)}
     except (FileNotFoundError, NotFoundError):
-        return
+        present = set()
+    return [name for name, size in sorted(sizes.items()) if (f"{place}/{name}", size) not in present]
 
 
-def _batches(files: list[Path]) -> Iterator[list[Path]]:
-    batch: list[Path] = []
+def _batches(files: list[str], sizes: dict[str, int]) -> Iterator[list[str]]:
+    batch: list[str] = []
     size = 0
-    for path in files:
-        batch.append(path)
-        size += path.stat().st_size
+    for name in files:
+        batch.append(name)
+        size += sizes[name]
         if len(batch) >= BATCH_FILES or size >= BATCH_BYTES:
             yield batch
             batch, size = [], 0

@@ -1,4 +1,4 @@
-"""Spawning, asking after and cancelling calls.
+"""Spawning, asking after and cancelling calls, and who has claimed what.
 
 A call is asked after by its status alone. `FunctionCall.get` would unpickle what a container sends, and even with
 CBOR payloads the exception of a container that did not start; here nothing that a worker sent is deserialised.
@@ -14,11 +14,10 @@ from enum import Enum
 import modal
 from modal._serialization import serialize
 from modal._utils.async_utils import synchronize_api
+from modal._utils.grpc_utils import Retry
 from modal.client import _Client
 from modal.exception import Error, NotFoundError
 from modal_proto import api_pb2
-
-from workers.remote.signs import Sign, sign_key
 
 Status = api_pb2.GenericResult
 
@@ -54,11 +53,11 @@ class Answer:
     words: str = ""
 
 
-async def _get_outputs(client: _Client, call: str) -> api_pb2.FunctionGetOutputsResponse:
+async def _get_outputs(client: _Client, call: str, seconds: float) -> api_pb2.FunctionGetOutputsResponse:
     request = api_pb2.FunctionGetOutputsRequest(
-        function_call_id=call, timeout=0, last_entry_id="0-0", requested_at=time.time(), start_idx=0, end_idx=0
+        function_call_id=call, timeout=seconds, last_entry_id="0-0", requested_at=time.time(), start_idx=0, end_idx=0
     )
-    return await client._stub.FunctionGetOutputs(request)
+    return await client._stub.FunctionGetOutputs(request, retry=Retry(attempt_timeout=seconds + GRACE_SECONDS))
 
 
 async def _get_raw(client: _Client, dictionary: str, key: str) -> bytes:
@@ -69,6 +68,8 @@ async def _get_raw(client: _Client, dictionary: str, key: str) -> bytes:
 get_outputs = synchronize_api(_get_outputs)
 get_raw = synchronize_api(_get_raw)
 FORESTALLED = "cancelled"
+HELD_SECONDS = 50.0  # Modal holds a question back for at most 55 s
+GRACE_SECONDS = 10.0
 CALL = re.compile(r"fc-[A-Za-z0-9]{1,64}")
 
 
@@ -83,10 +84,10 @@ def spawn(app: str, function: str, environment: str | None, version: int | None,
     return str(found.spawn(launch).object_id)
 
 
-def ask(call: str) -> Answer:
-    """How the call stands."""
+def ask(call: str, seconds: float = 0.0) -> Answer:
+    """How the call stands; one that has not ended may do so within so many seconds, at most `HELD_SECONDS`."""
     try:
-        response = get_outputs(modal.Client.from_env(), call)
+        response = get_outputs(modal.Client.from_env(), call, seconds)
     except NotFoundError:
         return Answer(Outcome.EXPIRED)
     if not response.outputs:
@@ -97,23 +98,22 @@ def ask(call: str) -> Answer:
 
 def owner(claims: str, environment: str | None, key: str) -> str:
     """The call that has taken the launch, '' if none has."""
-    found = CALL.search(_text(claims, environment, key))
+    return holder(modal.Dict.from_name(claims, environment_name=environment), key)
+
+
+def holder(claims: modal.Dict, key: str) -> str:
+    """The call whose id lies under the key, '' if none does."""
+    found = CALL.search(text(claims, key))
     return found[0] if found else ""
 
 
-def last_sign(claims: str, environment: str | None, key: str) -> Sign | None:
-    """The last sign of life of the launch's job."""
-    return Sign.read(_text(claims, environment, sign_key(key)))
-
-
-def _text(claims: str, environment: str | None, key: str) -> str:
+def text(claims: modal.Dict, key: str) -> str:
     """What lies under the key, a pickle, as text; '' if there is nothing."""
-    dictionary = modal.Dict.from_name(claims, environment_name=environment)
     try:
-        dictionary.hydrate()
+        claims.hydrate()
     except NotFoundError:
         return ""
-    return bytes(get_raw(modal.Client.from_env(), dictionary.object_id, key)).decode("latin-1")
+    return bytes(get_raw(modal.Client.from_env(), claims.object_id, key)).decode("latin-1")
 
 
 def forestall(claims: str, environment: str | None, key: str) -> None:
