@@ -9,6 +9,7 @@ from workers.models import Run
 from workers.services import advance_all, deliver_due, look_at_account, run_due
 from workers.services import prune as prune_now
 from workers.services.advancing import advance_long as advance_one_long
+from workers.services.long_steps import alone
 
 
 @shared_task
@@ -48,5 +49,7 @@ def reevaluate(**wish: Any) -> None:
 
 @shared_task(soft_time_limit=3500, time_limit=3600)
 def prune() -> None:
-    """Delete what is old and not needed."""
-    prune_now(dry_run=False)
+    """Delete what is old and not needed, unless another long task leaves the rounds but one process."""
+    with alone() as mine:
+        if mine:
+            prune_now(dry_run=False)

@@ -334,7 +334,12 @@ NOTIFY: dict[str, Any] = {
 }
 if NOTIFY["WEBHOOK_URL"] and len(NOTIFY["WEBHOOK_SECRET"]) < 16:
     raise ImproperlyConfigured("SWITCHYARD_WEBHOOK_SECRET must have at least 16 characters: it signs the webhook.")
-RETENTION_DAYS = {"jobs": 30, "checkpoints": 14, "datasets": 180}  # for `prune`
+RETENTION_DAYS = {  # for `prune`, which a new installation runs every night
+    "jobs": 30,
+    "checkpoints": 14,
+    "datasets": 180,
+    "records": 365,  # runs and their evaluations, pipelines, slots, notices
+}
 REEVALUATION_ALPHA = 0.01  # a fall that chance makes once in a hundred re-evaluations is an alert
 _OUR_SERVER: dict[str, Any] = {
     "BACKEND": "inference.engines.remote.RemoteEngine",

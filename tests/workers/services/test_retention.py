@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from datetime import timedelta
 from pathlib import Path
@@ -9,12 +10,26 @@ from typing import Any
 
 import pytest
 from django.core.management import call_command
+from django.db.models import Model
 from django.utils import timezone
+from django_celery_beat.models import PeriodicTask
 
+from adapters.models import AdapterVersion, Evaluation, Promotion
 from datasets_app.models import PreparedDataset, RoutingDataset
-from tests.cast import make_champion, make_prepared, make_routing_dataset, make_run, make_source
-from workers.models import Run
+from tests.cast import (
+    make_champion,
+    make_evaluation,
+    make_prepared,
+    make_routing_dataset,
+    make_run,
+    make_source,
+    make_version,
+)
+from workers import tasks
+from workers.models import Attempt, Notice, Pipeline, Run, Slot
 from workers.services import prune
+from workers.services.long_steps import alone
+from workers.services.starting import work_key
 from workers.states import Status
 
 pytestmark = pytest.mark.django_db
@@ -26,17 +41,19 @@ def root(settings: Any, tmp_path: Path) -> Path:
     return tmp_path
 
 
+THEN = timezone.now() - timedelta(days=730)
+
+
 def old(root: Path, name: str) -> RoutingDataset:
     """A dataset of two years ago with its prepared form, its run and the run's job folder."""
-    then = timezone.now() - timedelta(days=730)
     dataset = make_routing_dataset(name)
     prepared = make_prepared(dataset)
     for row, folder in ((dataset, root / "datasets" / name), (prepared, root / "prepared" / name)):
         folder.mkdir(parents=True)
         (folder / "data").write_text("x" * 100)
-        type(row)._default_manager.filter(pk=row.pk).update(path=str(folder), created_at=then)
+        type(row)._default_manager.filter(pk=row.pk).update(path=str(folder), created_at=THEN)
     run = make_run(name, Status.SUCCEEDED, kind=Run.Kind.GENERATE_DATASET, routing_dataset=dataset)
-    Run.objects.filter(pk=run.pk).update(finished_at=then, created_at=then)
+    Run.objects.filter(pk=run.pk).update(finished_at=THEN, created_at=THEN)
     attempt = run.attempts.create(number=1, outcome="succeeded")
     (root / "jobs" / attempt.launch_key).mkdir(parents=True)
     return dataset
@@ -80,7 +97,7 @@ def test_a_folder_outside_the_data_folder_is_not_ours(root: Path, tmp_path_facto
 
 
 def test_of_a_fetched_source_dataset_only_earlier_copies_go(root: Path) -> None:
-    then = (timezone.now() - timedelta(days=730)).timestamp()
+    then = THEN.timestamp()
     for name in ("calendar-1", "calendar-2"):
         (root / "sources" / name).mkdir(parents=True)
         os.utime(root / "sources" / name, (then, then))
@@ -89,3 +106,100 @@ def test_of_a_fetched_source_dataset_only_earlier_copies_go(root: Path) -> None:
     source.save()
     prune(dry_run=False)
     assert [path.name for path in (root / "sources").iterdir()] == ["calendar-2"]
+
+
+def tried(root: Path, name: str = "train") -> Path:
+    """The checkpoints of a training that failed 20 days ago."""
+    run = make_run(name, Status.FAILED, kind="train", finished_at=timezone.now() - timedelta(days=20))
+    folder = root / "work" / work_key(run)
+    folder.mkdir(parents=True)
+    (folder / "checkpoint").write_text("x")
+    (folder / ".lock").touch()
+    return folder
+
+
+def test_old_checkpoints_go_but_not_those_of_work_that_was_tried_again(root: Path) -> None:
+    gone, goes_on, again = tried(root, "gone"), tried(root, "goes-on"), tried(root, "again")
+    make_run("goes-on", Status.RUNNING, kind="train")
+    make_run("again", Status.FAILED, kind="train", finished_at=timezone.now())
+    prune(dry_run=False)
+    assert [folder.exists() for folder in (gone, goes_on, again)] == [False, True, True]
+    assert sorted(path.name for path in (root / "work").iterdir()) == sorted([goes_on.name, again.name])
+
+
+def test_what_is_tried_again_after_it_was_listed_stays(root: Path) -> None:
+    checkpoints, dataset = tried(root), old(root, "a")
+    listed = prune(dry_run=True)
+    make_run("train", Status.QUEUED, kind="train")
+    make_run("prepare", Status.QUEUED, params={"dataset": "a"})
+    kept = [item.what for item in listed if not item.delete()]
+    assert kept == ["checkpoints of train", "prepared dataset a (prepared)", "routing dataset a"]
+    assert (checkpoints / "checkpoint").exists()
+    assert (Path(RoutingDataset.objects.get(pk=dataset.pk).path) / "data").exists()
+
+
+def test_checkpoints_that_a_job_works_in_stay_though_nobody_waits_for_it(root: Path) -> None:
+    checkpoints = tried(root)
+    with (checkpoints / ".lock").open("r+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert prune(dry_run=False) == []
+    assert (checkpoints / "checkpoint").exists()
+    assert len(prune(dry_run=False)) == 1
+
+
+def evaluated(root: Path, name: str, version: AdapterVersion, pipeline: Pipeline | None = None) -> Run:
+    """An evaluation of two years ago."""
+    folder = root / "evaluations" / name
+    folder.mkdir(parents=True)
+    row = {"kind": "evaluate", "finished_at": THEN, "pipeline": pipeline}
+    run = make_run(name, Status.SUCCEEDED, evaluation=make_evaluation(version, str(folder)), **row)
+    run.attempts.create(number=1, outcome="succeeded")
+    return run
+
+
+def test_old_records_go_but_not_the_evidence_of_what_serves(root: Path) -> None:
+    stack = make_champion()
+    ended: dict[str, Any] = {"outcome": "succeeded", "finished_at": THEN}
+    promoting = Pipeline.objects.create(name="promoting", promoted=stack, **ended)
+    verdict = evaluated(root, "verdict", stack.router, promoting)
+    Promotion.objects.create(stack=stack, evaluation=verdict.evaluation)
+    evaluated(root, "by-hand", stack.router)
+    night = Pipeline.objects.create(name="night", kind=Pipeline.Kind.REEVALUATE, **ended)
+    evaluated(root, "night", stack.router, night)
+    stranger = make_version(stack.router.adapter)
+    make_version(stack.router.adapter)  # the current one
+    evaluated(root, "stranger", stranger, Pipeline.objects.create(name="strange", **ended))
+    make_run("failed", Status.FAILED, finished_at=THEN)
+    make_run("young", Status.FAILED, finished_at=timezone.now())
+    make_run("active")
+    for days in (0, 1):
+        Slot.objects.create(schedule="nightly", at=THEN + timedelta(days=days), pipeline=night)
+    Notice.objects.create(key="old", channel="email")
+    Notice.objects.update(created_at=THEN)
+    Notice.objects.create(key="new", channel="email")
+
+    before = _count()
+    dry = {item.what for item in prune(dry_run=True)}
+    assert _count() == before
+    assert {item.what for item in prune(dry_run=False)} == dry
+    assert set(Run.objects.values_list("name", flat=True)) == {"verdict", "by-hand", "young", "active"}
+    assert set(Pipeline.objects.values_list("name", flat=True)) == {"promoting"}
+    assert sorted(path.name for path in (root / "evaluations").iterdir()) == ["by-hand", "verdict"]
+    assert (Evaluation.objects.count(), Attempt.objects.count()) == (2, 2)
+    assert [slot.at for slot in Slot.objects.all()] == [THEN + timedelta(days=1)]  # the next one counts from it
+    assert [notice.key for notice in Notice.objects.all()] == ["new"]
+
+
+def _count() -> list[int]:
+    models: list[type[Model]] = [Run, Attempt, Evaluation, Pipeline, Slot, Notice]
+    return [model._default_manager.count() for model in models]
+
+
+def test_a_new_installation_deletes_every_night_and_never_beside_another_long_task(root: Path) -> None:
+    assert PeriodicTask.objects.get(task=tasks.prune.name).enabled
+    checkpoints = tried(root)
+    with alone():
+        tasks.prune()
+        assert checkpoints.exists()
+    tasks.prune()
+    assert not checkpoints.exists()

@@ -14,7 +14,7 @@ from datasets_app.errors import InputError
 from tests.cast import make_champion
 from workers.models import Notice, Pipeline, Slot
 from workers.services import run_due
-from workers.services.schedule import REEVALUATE, last_match
+from workers.services.schedule import REEVALUATE, Wish, last_match
 from workers.tasks import reconcile, reevaluate
 
 pytestmark = pytest.mark.django_db
@@ -121,6 +121,7 @@ def test_a_schedule_that_makes_no_sense_costs_no_other_its_turn(hourly: Periodic
 def test_the_installation_begins_with_a_schedule() -> None:
     task = PeriodicTask.objects.get(task=REEVALUATE)
     assert task.enabled
+    assert Wish.model_validate_json(task.kwargs).fresh_samples is None  # as many as were held out
     make_champion()
     reevaluate()  # the message of beat: nothing is due before the first night
     assert Slot.objects.get(schedule=task.name).pipeline is None

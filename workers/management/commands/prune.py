@@ -13,7 +13,7 @@ from workers.services import prune
 class Command(InputCommand):
     """Delete what is old."""
 
-    help = "Delete old job folders, checkpoints and datasets that nothing refers to (RETENTION_DAYS says how old)."
+    help = "Delete old jobs, checkpoints, datasets and records that nothing refers to (RETENTION_DAYS says how old)."
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Whether to delete at all."""
@@ -23,9 +23,9 @@ class Command(InputCommand):
         """Call the service."""
         total = 0
         for item in prune(dry_run=True):
-            total += (size := item.size)
-            self.say(f"{size / 1e6:10.1f} MB  {item.what}")
+            size = item.size
+            if options["dry_run"] or item.delete():
+                total += size
+                self.say(f"{size / 1e6:10.1f} MB  {item.what}")
         verb = "would be deleted" if options["dry_run"] else "deleted"
-        if not options["dry_run"]:
-            prune(dry_run=False)
         self.say(f"{total / 1e6:10.1f} MB  {verb}")
