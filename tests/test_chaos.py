@@ -1,4 +1,9 @@
-"""The short form of the campaign of faults: `make chaos` is the long one."""
+"""The short form of the campaign of faults: `make chaos` is the long one.
+
+It waives two things: how fast the API answers without a broker, for other tests run on the same processors at the same
+time (`test_limits.py` holds a dead and a silent broker to a second); and the trainings with broken checkpoints, which
+take minutes (`test_train.py` breaks checkpoints without killing anybody).
+"""
 
 from __future__ import annotations
 
@@ -23,7 +28,7 @@ def test_what_must_hold_holds_under_some_dozens_of_kills(tmp_path: Path) -> None
     done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900, check=False)
     assert out.exists(), done.stderr[-3000:]
     result = json.loads(out.read_text())
-    assert set(result["broken"]) <= {"answer_s_max_without_broker"}, result  # how fast is for the benchmark to say
+    assert set(result["broken"]) <= {"answer_s_max_without_broker"}, result
     assert result["kills"] >= 30
 
 

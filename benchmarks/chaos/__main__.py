@@ -5,7 +5,8 @@ small disk of its own where this user may mount one. Beside them a hammer forks 
 line of the platform's own code, so that every step of a launch and of a finalisation is hit, and launches, killed
 between commit and message. Meanwhile worker (main and pool), web, beat, broker and jobs are killed, the broker is
 flushed, silenced and its connections cut, a pool process stands still past its lease, messages come fifty times, the
-disk fills up, runs are launched and cancelled. Then everything is left alone, and every run must come to its end.
+disk fills up, runs and pipelines of two runs are launched, runs are cancelled. Then everything is left alone, and every
+run and pipeline must come to its end.
 
 Before, two beats walk through a simulated day; afterwards every message comes fifty times, and trainings are killed and
 find a broken checkpoint.
@@ -65,7 +66,7 @@ def broken(result: dict[str, Any]) -> list[str]:
         **{name: not result[name] for name in NOUGHT},
         "recovery_s_max": result["recovery_s_max"] <= RECOVERY_SECONDS,
         "answer_s_max_without_broker": result["answer_s_max_without_broker"] < ANSWER_SECONDS,
-        "copies": copies["jobs"] == copies["runs"] == copies["messages"] // COPIES,
+        "copies": 0 < copies["jobs"] == copies["runs"] == copies["messages"] // COPIES,
         "checkpoints": not result.get("checkpoints", {}).get("wrong"),
         "schedule": day["slots"] == day["pipelines"] == day["hours"] and not day["failed"],
     }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -14,28 +13,32 @@ WORDS = (FULL, "The job was killed before it ended.", "The job did not start wit
 
 
 class Books:
-    """Runs by name as they were acknowledged, by id as they ended, and how often each had its job killed."""
+    """Runs by name as they were acknowledged, and by id those whose cancel was; the launch keys of jobs that were
+    killed; runs and pipelines as they ended."""
 
     def __init__(self) -> None:
         self.acknowledged: dict[str, int] = {}
-        self.ended: dict[int, tuple[Any, ...]] = {}
-        self.job_kills: Counter[int] = Counter()
+        self.cancelled: set[int] = set()
+        self.killed: set[str] = set()
+        self.ended: dict[tuple[str, int], tuple[Any, ...]] = {}
         self.changed_terminal = 0
 
     def look(self) -> int:
-        """Look at every run; how many are not over."""
-        from workers.models import Run
+        """Look at every run and pipeline; how many are not over."""
+        from workers.models import Pipeline, Run
         from workers.states import TERMINAL
 
-        open_runs = 0
-        for pk, *state in Run.objects.values_list("pk", "status", "version", "finished_at", "error"):
+        rows = [("run", *row) for row in Run.objects.values_list("pk", "status", "version", "finished_at", "error")]
+        rows += [("pipeline", *row) for row in Pipeline.objects.values_list("pk", "outcome", "verdict", "finished_at")]
+        still_open = 0
+        for what, pk, *state in rows:
             if state[0] not in TERMINAL:
-                open_runs += 1
-                self.changed_terminal += pk in self.ended
-            elif self.ended.setdefault(pk, tuple(state)) != tuple(state):
+                still_open += 1
+                self.changed_terminal += (what, pk) in self.ended
+            elif self.ended.setdefault((what, pk), tuple(state)) != tuple(state):
                 self.changed_terminal += 1
-                self.ended[pk] = tuple(state)
-        return open_runs
+                self.ended[what, pk] = tuple(state)
+        return still_open
 
     def excess_launches(self, jobs: Path) -> list[str]:
         """Jobs that did work though nothing called for them: a run may have one, and one for each that was killed.
@@ -49,18 +52,20 @@ class Books:
         excess = [f"{key}: nobody's" for key in worked - keys]
         for run in Run.objects.prefetch_related("attempts"):
             attempts = run.attempts.all()
-            too_many = sum(attempt.launch_key in worked for attempt in attempts) - 1 - self.job_kills[run.pk]
+            too_many = len({attempt.launch_key for attempt in attempts} & worked - self.killed) - 1
             ends = "; ".join(f"{attempt.outcome} {attempt.error}" for attempt in attempts)
             excess += [f"{run.name}: {ends}"] * max(0, too_many)
         return excess
 
     def lost_writes(self, committed: list[str]) -> int:
-        """Acknowledged runs that are not there, or not as they were acknowledged; and committed ones that are gone."""
+        """Acknowledged runs that are not there, or not as they were acknowledged; committed ones that are gone; cancels
+        that nothing tells of."""
         from workers.models import Run
 
         found = dict(Run.objects.values_list("name", "pk"))
         gone = sum(found.get(name) != pk for name, pk in self.acknowledged.items())
-        return gone + sum(name not in found for name in committed)
+        told = set(Run.objects.exclude(cancel_requested_at=None).values_list("pk", flat=True))
+        return gone + sum(name not in found for name in committed) + len(self.cancelled - told)
 
     def unexplained(self) -> list[str]:
         """Failures whose reason is none of the faults."""

@@ -46,7 +46,7 @@ class Campaign:
             self.tend()
             with suppress(Exception):  # it cannot even be looked at on a full disk
                 if self.books.look() < OPEN_RUNS:
-                    self.launch()
+                    self.chance.choices([self.launch, self.launch_pair], [9, 1])[0]()
             self._fault()
             if time.monotonic() - started > next_recovery:
                 self._recover(by_killing=len(self.recovery_s) % 2 == 0)
@@ -88,6 +88,17 @@ class Campaign:
         if pk is not None:
             self.books.acknowledged[name] = pk
         return pk
+
+    def launch_pair(self) -> None:
+        """Launch a pipeline of two runs; without an evaluation it fails in the end, in a sentence."""
+        from workers.models import Pipeline
+        from workers.services.pipelines import Plan, Step, launch_plan
+
+        self._launches += 2
+        seeds = {"-first": self._launches - 1, "-second": self._launches}
+        steps = [Step("generate_dataset", suffix, {**PARAMS, "seed": seed}) for suffix, seed in seeds.items()]
+        plan = Plan(Pipeline.Kind.ROUTER, f"pair-{self._launches:05d}", "pair", lambda name: steps)
+        self.books.acknowledged |= {run.name: run.pk for run in launch_plan(plan, None).steps}
 
     def fill_disk(self) -> None:
         """Fill the disk for a while."""
@@ -157,7 +168,7 @@ class Campaign:
             "recovery_s_max": round(max(self.recovery_s), 1),
             "recoveries": len(self.recovery_s),
             "answer_s_max_without_broker": round(self.answer_s, 2),
-            "outcomes": Counter(state[0] for state in self.books.ended.values()),
+            "outcomes": Counter(f"{what} {state[0]}" for (what, _), state in self.books.ended.items()),
             "refused": Counter(self.web.refused),
             "faults": {
                 "kill reconciler at a line": self.hammer.kills - len(self.hammer.committed),

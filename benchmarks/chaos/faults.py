@@ -58,15 +58,15 @@ def silence_broker(campaign: Campaign) -> None:
 
 def kill_job(campaign: Campaign) -> None:
     """SIGKILL to a job at work."""
+    from workers.compute import get_compute
+    from workers.compute.types import JobState
     from workers.models import Attempt
 
     attempt = Attempt.objects.filter(slot__isnull=False, run__status="running").order_by("?").first()
-    if attempt is not None:
-        folder = campaign.data / "jobs" / attempt.launch_key
-        pid = json.loads((folder / "claim").read_bytes())["pid"]
-        if not (folder / "result.json").exists():
-            campaign.books.job_kills[attempt.run_id] += 1
-            campaign.processes.kill(pid)
+    if attempt is not None and get_compute("local").poll(attempt.launch_key).state == JobState.RUNNING:
+        pid = json.loads((campaign.data / "jobs" / attempt.launch_key / "claim").read_bytes())["pid"]
+        campaign.books.killed.add(attempt.launch_key)
+        campaign.processes.kill(pid)
 
 
 def stand_still(campaign: Campaign) -> None:
@@ -98,8 +98,8 @@ def cancel_one(campaign: Campaign) -> None:
     from workers.services import cancel
 
     run = Run.objects.filter(status__in=("queued", "launching", "running"), name__startswith="run-").last()
-    if run is not None:
-        cancel(run)
+    if run is not None and cancel(run).cancel_requested:
+        campaign.books.cancelled.add(run.pk)
 
 
 def fill_disk(campaign: Campaign) -> None:

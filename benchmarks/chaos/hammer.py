@@ -16,7 +16,8 @@ from typing import Any
 from benchmarks.chaos.installation import KINDS
 
 ROOT = Path(__file__).resolve().parents[2]
-OWN_CODE = tuple(str(ROOT / part) for part in ("workers/services", "workers/compute", "workers/kinds", "datasets_app"))
+PARTS = ("workers/services", "workers/compute", "workers/kinds", "workers/selectors", "adapters", "datasets_app")
+OWN_CODE = tuple(str(ROOT / part) for part in PARTS)
 PUBLISHING = (str(ROOT / "workers/services/hints.py"),)
 LINES = 900  # of our own code that a round runs through, roughly
 AT_ONCE = 2

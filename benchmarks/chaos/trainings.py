@@ -106,5 +106,5 @@ def _kill_and_break(campaign: Campaign, run: Run, harm: Callable[[Path], None]) 
     attempt = run.attempts.get()
     pid = json.loads((campaign.data / "jobs" / attempt.launch_key / "claim").read_bytes())["pid"]
     campaign.processes.signal(pid, signal.SIGKILL)
-    campaign.books.job_kills[run.pk] += 1
+    campaign.books.killed.add(attempt.launch_key)
     harm(work / sealed()[-1].name / "adapter_model.safetensors")
