@@ -8,6 +8,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
+from workers.compute.reports import checked
+
 Progress = Callable[[int, int], None]
 
 
@@ -64,6 +66,10 @@ class JobStatus:
     handle: str = ""
     seconds: float = 0.0
     machine: str = ""
+
+    def __post_init__(self) -> None:
+        """A report that is none counts as no progress."""
+        object.__setattr__(self, "progress", checked(self.progress))
 
 
 class Compute(Protocol):

@@ -432,10 +432,11 @@ def test_a_job_that_got_on_while_no_worker_looked_is_not_taken_for_one_that_hang
     run = queued()
     advance_all()
     later(run)
-    monkeypatch.setattr(Troubled, "poll", lambda self, handle: JobStatus(JobState.RUNNING, {"done": 1}))
+    report = {"step": "read", "done": 1, "total": 2}
+    monkeypatch.setattr(Troubled, "poll", lambda self, handle: JobStatus(JobState.RUNNING, report))
     advance_all()
     run.refresh_from_db()
-    assert (run.status, run.progress, "cancel" in silent.asked) == (Status.RUNNING, {"done": 1}, False)
+    assert (run.status, run.progress, "cancel" in silent.asked) == (Status.RUNNING, report, False)
     later(run)
     advance_all()  # it stands where it stood
     run.refresh_from_db()
