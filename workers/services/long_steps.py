@@ -69,7 +69,7 @@ def kept(run: Run) -> Iterator[None]:
 def extend(run: Run, status: str) -> bool:
     """Lease the run for longer; False if it has moved on, or its launch is to end."""
     rows = Run.objects.filter(pk=run.pk, version=run.version, status=status)
-    return bool(rows.update(lease_until=timezone.now() + LEASE))
+    return bool(rows.update(lease_until=timezone.now() + LEASE, failing_since=run.failing_since))
 
 
 @contextmanager

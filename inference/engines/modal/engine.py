@@ -236,7 +236,8 @@ class ModalEngine:
         except AuthError as error:
             raise EngineError(f"Modal refuses the token, or there is none: {_line(error)}") from error
         except NotFoundError as error:
-            raise EngineError(f"{CLASS} of the app {self._app!r} is not deployed on Modal: {DEPLOY}.") from error
+            app = f"the app {self._app!r}" + (f" in version {self._version}" if self._version else "")
+            raise EngineError(f"{CLASS} of {app} is not deployed on Modal: {DEPLOY}.") from error
         except TimeoutError:
             raise
         except (Error, OSError, aiohttp.ClientError) as error:

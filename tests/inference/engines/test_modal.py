@@ -58,6 +58,10 @@ def test_what_is_wrong_with_the_account_is_said(world: Any, plane: Plane, on_mod
     with pytest.raises(EngineError, match=r"'nobody' is not deployed on Modal: run `modal deploy -m workers"):
         nowhere.infer(request)
     nowhere.close()
+    never = ModalEngine("engine", world.store, "engine-adapters", version=99)
+    with pytest.raises(EngineError, match="'engine' in version 99 is not deployed on Modal"):
+        never.infer(request)
+    never.close()
     plane.faults.fail("FunctionMap")
     with pytest.raises(EngineError, match="Modal does not answer: FunctionMap: 503"):
         on_modal.infer(request)

@@ -261,6 +261,13 @@ def test_a_try_that_lasts_is_the_end_of_the_failures_before(
     assert hour.failing_since > before + HOUR / 4
 
 
+def test_that_a_try_lasts_is_known_to_those_who_come_after_its_worker() -> None:
+    run = make_run(status=Status.FINALIZING, failing_since=timezone.now() - HOUR)
+    run.failing_since = None
+    assert extend(run, run.status)
+    assert Run.objects.get().failing_since is None
+
+
 def test_no_step_is_given_up_because_the_disk_is_full(hour: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Troubled, "error", staticmethod(lambda words: OSError(errno.ENOSPC, words)))
     Run.objects.update(trouble="")

@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 import modal
 from modal.config import config
-from modal.exception import AuthError, Error, NotFoundError, PermissionDeniedError
+from modal.exception import AuthError, Error, InvalidError, NotFoundError, PermissionDeniedError
 
 from datasets_app.errors import InputError
 from inference.engines.modal.account import is_ours, read_token_anew
@@ -98,7 +98,7 @@ def _of_app(app: str, environment: str | None, version: int | None) -> Iterator[
     def has(function: str, version: int | None) -> bool:
         try:
             modal.Function.from_name(app, function, environment_name=environment, version=version).hydrate()
-        except NotFoundError:
+        except (NotFoundError, InvalidError):
             return False
         return True
 
