@@ -44,7 +44,7 @@ def do(line: str, home: Path, **environment: str) -> subprocess.CompletedProcess
     options = ["--options", json.dumps(OPTIONS[entry])] if entry in OPTIONS else []
     command = [sys.executable, "-m", *words, *options]
     return subprocess.run(
-        command, env=os.environ | environment, capture_output=True, text=True, timeout=300, check=False
+        command, env=os.environ | environment, capture_output=True, text=True, timeout=900, check=False
     )
 
 
