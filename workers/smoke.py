@@ -57,6 +57,7 @@ COST = (
     "8 CPU cores and 32 GiB, some minutes of 2 cores and 4 GiB, no GPU. At the prices in docs/modal.md that is less "
     "than $0.05, the image's first build included."
 )
+PATIENCE_S = 600.0
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -111,7 +112,8 @@ def draw(folder: Path) -> None:
     started = time.monotonic()
     handle = compute.submit(JobSpec("generate_dataset", key, key, spec))
     while calls.ask(handle.partition("/")[2], calls.HELD_SECONDS).outcome is calls.Outcome.PENDING:
-        pass
+        if time.monotonic() - started > PATIENCE_S:
+            raise RuntimeError(f"the job has not ended after {PATIENCE_S:.0f} s.")
     status = compute.poll(handle)
     if status.state is not JobState.SUCCEEDED:
         raise RuntimeError(f"the job: {status.state}. {status.error}")
@@ -123,7 +125,7 @@ def ask(folder: Path) -> None:
     """Route one screenshot twice, the first time with a cold start."""
     store = Store(folder / "store")
     stack = untrained_stack(folder, store)
-    engine = ModalEngine(NAMES.app, store, NAMES.checkpoints, deadline_s=600.0)
+    engine = ModalEngine(NAMES.app, store, NAMES.checkpoints, deadline_s=PATIENCE_S)
     try:
         started = time.monotonic()
         engine.deploy(stack)

@@ -44,22 +44,24 @@ def do(line: str, home: Path, **environment: str) -> subprocess.CompletedProcess
     options = ["--options", json.dumps(OPTIONS[entry])] if entry in OPTIONS else []
     command = [sys.executable, "-m", *words, *options]
     return subprocess.run(
-        command, env=os.environ | environment, capture_output=True, text=True, timeout=300, check=False
+        command, env=os.environ | environment, capture_output=True, text=True, timeout=900, check=False
     )
 
 
 @pytest.fixture
 def account(plane: Plane) -> Iterator[None]:
     """One that has nothing but a data volume of version 1, as volumes were made for years."""
-    kept = plane.root / "kept"
-    plane.volumes.root.mkdir(exist_ok=True)
-    plane.volumes.root.rename(kept)
-    plane.volumes.root.mkdir()
+    volumes = plane.volumes
+    kept, versions = plane.root / "kept", volumes.versions
+    volumes.root.mkdir(exist_ok=True)
+    volumes.root.rename(kept)
+    volumes.root.mkdir()
+    volumes.versions = {}
     modal.Volume.objects.create("moe-lora-data", version=1)
     yield
-    shutil.rmtree(plane.volumes.root)
-    kept.rename(plane.volumes.root)
-    plane.volumes.versions.clear()
+    shutil.rmtree(volumes.root)
+    kept.rename(volumes.root)
+    volumes.versions = versions
 
 
 @pytest.mark.usefixtures("account")

@@ -24,7 +24,7 @@ from workers.remote.volumes import Folder, open_or_make
 def refused(plane: Plane, **environment: str) -> str:
     """What `modal deploy` says with this environment, and deploys nothing."""
     words = [sys.executable, "-m", "modal", "deploy", "-m", "workers.modal_app"]
-    done = subprocess.run(words, env=os.environ | environment, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(words, env=os.environ | environment, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 1, done.stdout
     return done.stderr
 
