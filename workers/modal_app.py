@@ -15,6 +15,7 @@ from typing import Any
 
 import modal
 
+from inference.engines.limits import limits_env
 from workers.remote.code import CONSTRAINTS, PACKAGES, code_digest
 from workers.remote.direct import Direct, pairs
 from workers.remote.machines import GPUS, TIME_LIMITS
@@ -56,7 +57,7 @@ image = (
         extra_options="--constraint /constraints.txt",
         uv_version=UV,
     )
-    .env({"HF_HOME": "/vol/base/huggingface", **names.as_env(), **serving.as_env()})
+    .env({"HF_HOME": "/vol/base/huggingface", **names.as_env(), **serving.as_env(), **limits_env()})
     .add_local_python_source(*PACKAGES, ignore=["**/__pycache__", "**/static", "**/migrations"])
 )
 

@@ -42,6 +42,9 @@ env = environ.Env(
 # Read by others:
 #   SECRET_KEY, DATABASE_URL, REDIS_URL, EMAIL_URL      settings.py
 #   SWITCHYARD_ENGINE_TOKEN                             settings.py, the engine's server
+#   SWITCHYARD_ENGINE_BATCH, …_QUEUE, …_DEADLINE, …_STACKS, …_ADAPTERS
+#                                                       inference/engines/limits.py: our engine, here and on Modal
+#   SWITCHYARD_WEB_THREADS                              the Procfile: 192
 #   SWITCHYARD_PORT                                     serve.py and the Procfile: 8000
 #   SWITCHYARD_MODAL_APP, …_DATA and the like           workers/remote/names.py: what things are called on Modal
 #   SWITCHYARD_MODAL_GPUS, SWITCHYARD_MODAL_TRAIN_HOURS workers/remote/machines.py

@@ -17,6 +17,7 @@ from adapters.backbone.spec import fingerprint
 from datasets_app.errors import InputError
 from inference.engines import wire
 from inference.engines.base import EngineError
+from inference.engines.limits import Limits
 from inference.engines.modal.places import adapter_folder, stack_file
 from inference.engines.types import StackSpec
 from inference.server.host import Host
@@ -59,8 +60,9 @@ class Inference:
         from adapters.backbone.loading import resolve_device
         from inference.engines.in_process import InProcessEngine
 
-        model = self._model.to(resolve_device("auto"))
-        self._engine = InProcessEngine(model, self._processor, self._base, self._folder)
+        device = resolve_device("auto")
+        limits = Limits.from_env(on_gpu=device.type == "cuda")
+        self._engine = InProcessEngine(self._model.to(device), self._processor, self._base, self._folder, limits)
         self._host = Host.around(self._engine)
 
     def close(self) -> None:
