@@ -30,6 +30,8 @@ def replay(receipt: Receipt, image: bytes) -> Replay:
     """
     if content_digest(image) != receipt.image:
         raise InputError("The image is not the one that the receipt is for.")
+    if receipt.label is None:
+        raise InputError("The receipt is of an adapter that was asked by itself, without a stack.")
     stack = Stack.objects.select_related("router__adapter__base").filter(digest=receipt.stack).first()
     if stack is None:
         raise InputError(f"The stack {receipt.stack[:80]} of the receipt is not known here.")

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from django.conf import settings
+from django.db import close_old_connections
 from django.utils.module_loading import import_string
 
 from adapters.models import AdapterVersion, Evaluation, Stack
@@ -55,6 +56,7 @@ def _serving() -> Stack:
 
 
 def _ask(method: Callable[[Request], Answer], request: Request, stack: Stack) -> Answer:
+    close_old_connections()  # An answer takes long, and a database lets only so many in.
     try:
         return method(request)
     except StackNotDeployed:  # an engine that has just started

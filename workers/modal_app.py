@@ -17,6 +17,7 @@ import modal
 from modal.exception import Error
 
 from datasets_app.errors import InputError
+from inference.engines.limits import limits_env
 from workers.remote.code import CONSTRAINTS, PACKAGES, code_mark
 from workers.remote.direct import Direct, fields, pairs
 from workers.remote.machines import GPUS, TIME_LIMITS
@@ -61,7 +62,7 @@ image = (
         uv_version=UV,
     )
     .env({"HF_HOME": "/vol/base/huggingface", "SWITCHYARD_MODAL_GPUS": ",".join(GPUS)})
-    .env({**names.as_env(), **serving.as_env()})
+    .env({**names.as_env(), **serving.as_env(), **limits_env()})
     .add_local_python_source(*PACKAGES, ignore=["**/__pycache__", "**/static", "**/migrations"])
 )
 

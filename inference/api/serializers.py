@@ -123,7 +123,7 @@ class AnswerSerializer(DecisionSerializer):
     text = serializers.CharField()
     tool_call = serializers.DictField(allow_null=True, help_text="The parsed `<tool_call>`; null if there is none.")
     tokens = serializers.IntegerField(help_text="Tokens generated.")
-    finish_reason = serializers.ChoiceField(choices=["stop", "length", "none"])
+    finish_reason = serializers.ChoiceField(choices=["stop", "length", "deadline", "none"])
 
 
 class ErrorDetailSerializer(serializers.Serializer[Any]):

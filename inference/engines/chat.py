@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from adapters.card import AdapterCard
 from adapters.stack_spec import AdapterRef
 from datasets_app.errors import InputError
-from inference.engines.types import Request
+from inference.engines.types import Receipt, Request
 
 OWNER = "switchyard"
 """Whose models those of our own server are: it serves adapters as their cards say."""
@@ -118,12 +118,13 @@ class Chat:
 
 @dataclass(frozen=True)
 class Completion:
-    """An adapter's answer: `tokens` without the end token; `finish_reason` is "stop" or "length"."""
+    """An adapter's answer: `tokens` without the end token; `finish_reason` is "stop", "length" or "deadline"."""
 
     text: str
     tokens: int
     finish_reason: str
     prompt_tokens: int
+    receipt: Receipt | None = None
 
 
 @dataclass(frozen=True)

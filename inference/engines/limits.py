@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+
+from datasets_app.errors import InputError
+
+VARIABLE = "SWITCHYARD_ENGINE_{}"
+RANGES = {"batch": (1, 256), "queue": (1, 4096), "deadline": (1, 150), "stacks": (1, 1024), "adapters": (1, 1024)}
+"""Of the settings; a longer deadline than the callers' patience (`RemoteEngine`, `ModalEngine`) would be none."""
+
+GPU_BATCH = 32  # a GPU takes hardly longer for a step of more rows
 
 
 @dataclass(frozen=True)
@@ -16,3 +25,31 @@ class Limits:
     steps: int = 2  # tokens that those others get before more join
     stacks: int = 8  # deployed at once; the one used longest ago goes first
     adapters: int = 24  # loaded at once, beyond those that are needed
+
+    @classmethod
+    def from_env(cls, on_gpu: bool) -> Limits:
+        """The defaults, and what `SWITCHYARD_ENGINE_BATCH`, `…_QUEUE`, `…_DEADLINE` (in seconds), `…_STACKS` and
+        `…_ADAPTERS` say instead. InputError naming the one that is wrong.
+        """
+        given = {name: _whole(name, text) for name, text in _given().items()}
+        seconds = given.pop("deadline", None)
+        more = {} if seconds is None else {"deadline_s": float(seconds)}
+        return cls(**({"batch": GPU_BATCH} if on_gpu else {}) | given | more)  # type: ignore[arg-type]
+
+
+def limits_env() -> dict[str, str]:
+    """The variables that this environment sets, checked, for an engine elsewhere."""
+    Limits.from_env(on_gpu=False)
+    return {VARIABLE.format(name.upper()): text for name, text in _given().items()}
+
+
+def _given() -> dict[str, str]:
+    found = {name: os.environ.get(VARIABLE.format(name.upper()), "") for name in RANGES}
+    return {name: text for name, text in found.items() if text}
+
+
+def _whole(name: str, text: str) -> int:
+    least, most = RANGES[name]
+    if text.isascii() and text.isdigit() and len(text) < 10 and least <= int(text) <= most:
+        return int(text)
+    raise InputError(f"{VARIABLE.format(name.upper())} is {text[:40]!r}: give a whole number from {least} to {most}.")

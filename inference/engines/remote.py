@@ -33,6 +33,7 @@ class RemoteEngine:
             base_url=self._url,
             headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
             timeout=httpx.Timeout(ANSWER_S, connect=CONNECT_S),
+            limits=httpx.Limits(max_connections=None),  # How many requests there may be is the engine's to say.
             trust_env=False,  # A proxy has no business between two of our processes.
         )
 

@@ -55,16 +55,17 @@ class Used:
 class Receipt:
     """What an answer was given with: enough to ask for it again.
 
-    `stack`, `base`, `image` and `answer` are digests; `answer`, that of the text, is None for a decision alone.
+    `stack`, `base`, `image` and `answer` are digests; `answer`, that of the text, is None for a decision alone. Of an
+    adapter that was asked by itself `stack` is its model's name, and `router` and `label` are None.
     """
 
     stack: str
     base: str
     dtype: str
     device: str
-    router: Used
+    router: Used | None
     labels: tuple[str, ...]
-    label: str
+    label: str | None
     expert: Used | None
     image: str
     prompt: str
@@ -103,7 +104,7 @@ class StackedResult:
     text: str
     tool_call: dict[str, Any] | None
     tokens: int
-    finish_reason: str  # "stop", "length", or "none" where no expert was meant
+    finish_reason: str  # "stop", "length", "deadline" where time was up, or "none" where no expert was meant
     timings: dict[str, float]
     receipt: Receipt | None = None
 

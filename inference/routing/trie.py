@@ -26,8 +26,8 @@ class NameTrie:
 
     @property
     def longest(self) -> int:
-        """How many tokens the longest name has, without the end token."""
-        return max(self.depths) + 1
+        """How many tokens the longest path predicts."""
+        return max(map(len, self.paths))
 
     @classmethod
     def build(cls, names: Sequence[Sequence[int]], end: int) -> NameTrie:

@@ -2,6 +2,7 @@
 
 SWITCHYARD_ENGINE_TOKEN=… python -m inference.server --base PATH --store DIR --port 8801
 
+SWITCHYARD_ENGINE_BATCH, …_QUEUE, …_DEADLINE, …_STACKS and …_ADAPTERS set its limits (docs/engines.md).
 With --modal-app no model is loaded here: the requests go to the app's containers on Modal.
 """
 
@@ -18,6 +19,8 @@ from aiohttp import web
 
 from adapters.backbone.spec import BaseSpec
 from adapters.store import Store
+from datasets_app.errors import InputError
+from inference.engines.limits import Limits
 from inference.server.app import build_app
 from inference.server.host import Host, HostedEngine
 
@@ -56,20 +59,27 @@ def load_engine(options: argparse.Namespace) -> HostedEngine:
     os.environ.setdefault("GOMP_SPINCOUNT", "0")
     import torch
 
+    from adapters.backbone.loading import resolve_device
     from inference.engines.in_process import InProcessEngine
 
     if options.threads:
         torch.set_num_threads(options.threads)
     spec = BaseSpec(options.base, options.revision, options.dtype, options.device)
-    return InProcessEngine.load(spec, Store(options.store).path)
+    limits = Limits.from_env(on_gpu=resolve_device(options.device).type == "cuda")
+    return InProcessEngine.load(spec, Store(options.store).path, limits)
 
 
 def main() -> int:
-    """Serve until SIGTERM or SIGINT; exit status 1 if the model could not be loaded."""
+    """Serve until SIGTERM or SIGINT; exit status 1 if the model could not be loaded, 2 for a wrong setting."""
     options = parse(sys.argv[1:])
     token = os.environ.get(TOKEN, "")
     if not token:
         sys.stderr.write(f"Set {TOKEN}: the engine answers nobody without a token.\n")
+        return 2
+    try:
+        Limits.from_env(on_gpu=False)
+    except InputError as error:
+        sys.stderr.write(f"{error}\n")
         return 2
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     failures: list[int] = []

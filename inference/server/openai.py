@@ -9,6 +9,7 @@ import logging
 import time
 import uuid
 from collections.abc import AsyncGenerator
+from dataclasses import asdict
 from typing import Any
 
 from aiohttp import web
@@ -18,7 +19,7 @@ from datasets_app.errors import InputError
 from inference.engines import wire
 from inference.engines.base import EngineError, StackNotDeployed
 from inference.engines.chat import OWNER, Completion, adapter_named
-from inference.engines.types import TextDelta
+from inference.engines.types import Receipt, TextDelta
 from inference.server.choices import logprobs
 from inference.server.host import ChatEngine, Host
 from inference.server.openai_bodies import ChatBody, LoadBody, UnloadBody, read
@@ -93,7 +94,7 @@ class _Api:
         if body.stream:
             return await self._stream(request, engine, body)
         done = await self._host.call(lambda: engine.submit_completion(body.chat()))
-        return _answer(body.model, done.text, done.finish_reason, None, _usage(done))
+        return _answer(body.model, done.text, _reason(done), None, _usage(done), done.receipt)
 
     async def _choose(self, engine: ChatEngine, body: ChatBody, choices: list[str]) -> web.Response:
         spelled = await asyncio.to_thread(engine.spell, choices)
@@ -102,7 +103,7 @@ class _Api:
         if body.logprobs:
             told = logprobs(decision.probabilities, spelled, decision.label, body.top_logprobs or 0)
             content = {"content": told}
-        return _answer(body.model, decision.label, "stop", content, None)
+        return _answer(body.model, decision.label, "stop", content, None, decision.receipt)
 
     async def _stream(self, request: web.Request, engine: ChatEngine, body: ChatBody) -> web.StreamResponse:
         """Server-sent events. What fails before the first is an ordinary refusal, what fails later an event."""
@@ -130,7 +131,7 @@ async def _tell(response: web.StreamResponse, chunks: _Chunks, event: Any, event
         if isinstance(event, TextDelta):
             await response.write(chunks.delta({"content": event.text}))
         event = await anext(events)
-    await response.write(chunks.delta({}, event.finish_reason))
+    await response.write(chunks.end(event))
     if chunks.counts:
         await response.write(chunks.usage(event))
 
@@ -142,9 +143,14 @@ class _Chunks:
         self.counts = bool(body.stream_options and body.stream_options.include_usage)
         self._head = _head("chat.completion.chunk", body.model)
 
-    def delta(self, delta: dict[str, str], finish_reason: str | None = None) -> bytes:
-        """Some text, or the end."""
-        return self._chunk([{"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}])
+    def delta(self, delta: dict[str, str]) -> bytes:
+        """Some text."""
+        return self._chunk([{"index": 0, "delta": delta, "logprobs": None, "finish_reason": None}])
+
+    def end(self, done: Completion) -> bytes:
+        """Why there is no more, and the receipt."""
+        choice = {"index": 0, "delta": {}, "logprobs": None, "finish_reason": _reason(done)}
+        return self._chunk([choice], receipt=_receipt(done.receipt))
 
     def usage(self, done: Completion) -> bytes:
         """How many tokens it was."""
@@ -166,11 +172,27 @@ def _stored(engine: ChatEngine, body: LoadBody) -> AdapterRef:
 
 
 def _answer(
-    model: str, text: str, finish_reason: str, logprobs: dict[str, Any] | None, usage: dict[str, int] | None
+    model: str,
+    text: str,
+    finish_reason: str,
+    logprobs: dict[str, Any] | None,
+    usage: dict[str, int] | None,
+    receipt: Receipt | None,
 ) -> web.Response:
     message = {"role": "assistant", "content": text}
     choice = {"index": 0, "message": message, "logprobs": logprobs, "finish_reason": finish_reason}
-    return web.json_response(_head("chat.completion", model) | {"choices": [choice], "usage": usage})
+    told = {"choices": [choice], "usage": usage, "receipt": _receipt(receipt)}
+    return web.json_response(_head("chat.completion", model) | told)
+
+
+def _receipt(receipt: Receipt | None) -> dict[str, Any] | None:
+    """In a field of our own, which the protocol's clients pass over."""
+    return asdict(receipt) if receipt else None
+
+
+def _reason(done: Completion) -> str:
+    """In the protocol's words, which have none for a deadline."""
+    return "length" if done.finish_reason == "deadline" else done.finish_reason
 
 
 def _head(kind: str, model: str) -> dict[str, Any]:

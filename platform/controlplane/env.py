@@ -42,13 +42,16 @@ env = environ.Env(
 # Read by others:
 #   SECRET_KEY, DATABASE_URL, REDIS_URL, EMAIL_URL      settings.py
 #   SWITCHYARD_ENGINE_TOKEN                             settings.py, the engine's server
+#   SWITCHYARD_ENGINE_BATCH, …_QUEUE, …_DEADLINE, …_STACKS, …_ADAPTERS
+#                                                       inference/engines/limits.py: our engine, here and on Modal
+#   SWITCHYARD_WEB_THREADS                              the Procfile: 192
 #   SWITCHYARD_PORT                                     serve.py and the Procfile: 8000
 #   SWITCHYARD_MODAL_APP, …_DATA and the like           workers/remote/names.py: what things are called on Modal
 #   SWITCHYARD_MODAL_GPUS, SWITCHYARD_MODAL_TRAIN_HOURS workers/remote/machines.py
 #   SWITCHYARD_MODAL_SERVING_…                          workers/remote/serving.py: the inference class, when deploying
 #   SWITCHYARD_VOLUMES, SWITCHYARD_COMMIT_SECONDS       workers/remote: in a container, for tests
 #   MODAL_ENVIRONMENT                                   settings.py
-#   MODAL_TOKEN_ID, MODAL_TOKEN_SECRET                  the modal client
+#   MODAL_TOKEN_ID, MODAL_TOKEN_SECRET, MODAL_PROFILE   the modal client
 
 LOCAL = env.str("SWITCHYARD_ENV") == "local"
 DATA = Path(env.str("SWITCHYARD_DATA")).resolve()

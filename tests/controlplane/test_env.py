@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from controlplane.env import ROOT, env
+from inference.engines.limits import Limits
 from workers.recipes.train import Spec
 from workers.remote.serving import Serving
 
@@ -21,3 +22,11 @@ def test_every_variable_that_is_read_is_listed() -> None:
     assert {"SWITCHYARD_PORT", "DATABASE_URL", "SWITCHYARD_MODAL_GPUS"} < read
     listed = (ROOT / "platform" / "controlplane" / "env.py").read_text()
     assert [name for name in sorted(read) if not re.search(rf"\b{name}\b", listed)] == []
+
+
+def test_the_web_process_has_a_thread_for_everyone_whom_the_engine_takes_and_more() -> None:
+    """So that the engine's bound refuses, not a queue that nobody sees, and /health answers meanwhile."""
+    match = re.search(r"--threads \$\{SWITCHYARD_WEB_THREADS:-(\d+)\}", (ROOT / "Procfile").read_text())
+    assert match is not None
+    limits = Limits.from_env(on_gpu=True)
+    assert int(match[1]) >= 1.5 * (limits.queue + limits.batch)

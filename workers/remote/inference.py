@@ -17,6 +17,7 @@ from adapters.backbone.spec import fingerprint
 from datasets_app.errors import InputError
 from inference.engines import wire
 from inference.engines.base import EngineError
+from inference.engines.limits import Limits
 from inference.engines.modal.places import adapter_folder, stack_file
 from inference.engines.types import StackSpec
 from inference.server.host import Host
@@ -60,8 +61,8 @@ class Inference:
         from inference.engines.in_process import InProcessEngine
 
         device = resolve_device("cuda" if self._serving.gpu_list else "cpu")
-        model = self._model.to(device)
-        self._engine = InProcessEngine(model, self._processor, self._base, self._folder)
+        limits = Limits.from_env(on_gpu=device.type == "cuda")
+        self._engine = InProcessEngine(self._model.to(device), self._processor, self._base, self._folder, limits)
         self._host = Host.around(self._engine)
 
     def close(self) -> None:

@@ -36,6 +36,7 @@ class OpenAIServer:
         self._client = httpx.Client(
             base_url=self.url,
             headers={"Authorization": f"Bearer {token}"} if token else {},
+            limits=httpx.Limits(max_connections=None),  # How many requests there may be is the server's to say.
             trust_env=False,  # A proxy has no business between us and our engine.
         )
 

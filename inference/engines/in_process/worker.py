@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from datasets_app.errors import InputError
-from inference.engines.base import EngineBusy, EngineError
+from inference.engines.base import EngineError
 from inference.engines.chat import Completion
 from inference.engines.in_process.batch import Batch, View, look
 from inference.engines.in_process.jobs import Job, Role
@@ -53,7 +53,7 @@ class Worker:
     # Between the steps
 
     def drop_ended(self) -> None:
-        """Free the rows of jobs that were cancelled, are late, or whose adapter is out of service."""
+        """Free the rows of jobs that were cancelled, whose time is up, or whose adapter is out of service."""
         for row in reversed(range(len(self.running))):
             if self._ended(self.running[row]):
                 self._leave(row)
@@ -64,7 +64,7 @@ class Worker:
             self._close(job)
             return True
         if time.monotonic() > job.deadline:
-            self.fail(job, EngineBusy("The request was not finished in time: ask for fewer tokens, or later."))
+            self._conclude(job, "deadline")
             return True
         return not self._in_service(job, _expert(job))
 
@@ -273,18 +273,21 @@ class Worker:
                 job.tell(TextDelta(text))
             if len(job.tokens) < job.max_tokens:
                 return True
+        self._conclude(job, "stop" if token in self._runner.ends else "length")
+        return False
+
+    def _conclude(self, job: Job, reason: str) -> None:
+        """End the job with the answer as it is."""
         if job.on_event and (text := self._stream(job).rest()):
             job.tell(TextDelta(text))
         job.mark("decode")
-        text = self._runner.prompts.text(job.tokens)
-        reason = "stop" if token in self._runner.ends else "length"
+        text, tokens = self._runner.prompts.text(job.tokens), len(job.tokens)
+        receipt = self._receipts.answered(job, text, reason)
         if job.decision is None:
-            self._finish(job, Completion(text, len(job.tokens), reason, len(job.prompt)))
+            self._finish(job, Completion(text, tokens, reason, len(job.prompt), receipt))
         else:
             call, told = parse_tool_call(text), job.told_timings
-            receipt = job.decision.receipt and job.decision.receipt.answered(text)
-            self._finish(job, StackedResult(job.decision, text, call, len(job.tokens), reason, told, receipt))
-        return False
+            self._finish(job, StackedResult(job.decision, text, call, tokens, reason, told, receipt))
 
     def _stream(self, job: Job) -> TextStream:
         job.text = job.text or TextStream(self._runner.prompts)

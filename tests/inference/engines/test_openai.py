@@ -16,9 +16,9 @@ from adapters.card import AdapterCard
 from inference.engines import wire
 from inference.engines.chat import model_name
 from inference.engines.http.messages import body, data_url
-from inference.engines.in_process import InProcessEngine
+from inference.engines.in_process import InProcessEngine, Limits
 from inference.engines.modal.engine import ModalEngine
-from inference.engines.types import AdapterRef
+from inference.engines.types import AdapterRef, content_digest
 from tests.inference.engines.conftest import TOKEN
 from tests.inference.engines.served import served
 from tests.inference.engines.small import make_image
@@ -123,6 +123,46 @@ def test_a_stream_is_chunks_that_add_up(client: Client) -> None:
     assert chunks[-2]["choices"][0]["finish_reason"] == whole["choices"][0]["finish_reason"]
     assert chunks[-1]["usage"] == whole["usage"]
     assert len({chunk["id"] for chunk in chunks}) == 1
+
+
+def test_an_answer_carries_the_receipt_of_its_adapter(client: Client, engine: InProcessEngine, world: Any) -> None:
+    request, labels = world.requests(1)[0], ["am", "amx", "an", "bo", "none"]
+    answer = client.complete(client.chat(client.expert)).json()
+    receipt = wire.load_receipt(json.dumps(answer).encode())
+    assert receipt.expert is not None
+    assert (receipt.expert.name, receipt.expert.digest) == (client.expert.name, client.expert.digest)
+    assert (receipt.stack, receipt.router, receipt.label) == (model_name(client.expert), None, None)
+    assert receipt.base == world.stack.base
+    assert receipt.image == content_digest(request.image)
+    assert receipt.answer == content_digest(answer["choices"][0]["message"]["content"].encode())
+
+    streamed = client.complete(client.chat(client.expert, stream=True)).text
+    *_, last = [line for line in streamed.split("\n\n") if '"receipt"' in line]
+    assert wire.load_receipt(last.removeprefix("data: ").encode()) == receipt
+
+    choice = client.complete(client.chat(client.router, structured_outputs={"choice": labels})).json()
+    chosen = wire.load_receipt(json.dumps(choice).encode())
+    assert chosen.router is not None
+    assert chosen.router.digest == client.router.digest
+    assert (chosen.labels, chosen.label) == (tuple(labels), choice["choices"][0]["message"]["content"])
+
+
+def test_what_a_deadline_cuts_off_ends_for_its_length(world: Any) -> None:
+    """The protocol has no other word for it."""
+    engine = InProcessEngine.load(world.base, world.store.path, Limits(deadline_s=1.5))
+    with served(engine, TOKEN) as url:
+        client = Client(url, world)
+        client.load(client.expert)
+        answers = []
+        for words in ("", "x", "click", "y z"):
+            asked = client.chat(client.expert, max_tokens=3900)
+            asked["messages"][-1]["content"].append({"type": "text", "text": words})
+            answers.append(client.complete(asked).json())
+            if answers[-1]["choices"][0]["finish_reason"] == "length":
+                break
+        client.http.close()
+    assert answers[-1]["choices"][0]["finish_reason"] == "length"
+    assert 0 < answers[-1]["usage"]["completion_tokens"] < 3900
 
 
 def test_any_words_may_be_asked_and_stay_words(client: Client) -> None:

@@ -63,6 +63,7 @@ def test_every_engine_writes_what_it_answered_with(world: Any, writer: Engine, e
     result, decision = writer.infer(request), writer.route(request)
     receipt = result.receipt
     assert receipt is not None
+    assert receipt.router is not None
     card = AdapterCard.read(world.folders["router"])
     assert (receipt.stack, receipt.base) == (world.stack.digest, world.stack.base)
     assert (receipt.dtype, receipt.device) == ("float32", "cpu")
@@ -89,6 +90,7 @@ def test_of_an_openai_server_it_says_what_is_known(world: Any, http: Engine) -> 
     result, decision = http.infer(request), http.route(request)
     receipt = result.receipt
     assert receipt is not None
+    assert receipt.router is not None
     assert (receipt.stack, receipt.base) == (world.stack.digest, world.stack.base)
     assert receipt.router.digest == world.stack.router.digest
     assert receipt.expert is not None
@@ -133,6 +135,7 @@ def asked(world: Any, small: InProcessEngine) -> tuple[Receipt, bytes]:
 
 def test_what_differs_is_told(asked: tuple[Receipt, bytes]) -> None:
     receipt, image = asked
+    assert receipt.router is not None
     packages = receipt.packages | {"torch": "1.0"}
     old = replace(receipt, packages=packages, router=replace(receipt.router, template="sha256:0"))
     again = replay(old, image)
@@ -149,6 +152,8 @@ def test_what_cannot_be_replayed_is_refused(world: Any, asked: tuple[Receipt, by
     receipt, image = asked
     with pytest.raises(InputError, match="not the one that the receipt is for"):
         replay(receipt, image + b"\0")
+    with pytest.raises(InputError, match="asked by itself, without a stack"):
+        replay(replace(receipt, router=None, label=None), image)
     with pytest.raises(InputError, match="stack sha256:1 of the receipt is not known here"):
         replay(replace(receipt, stack="sha256:1"), image)
     BaseModel.objects.update(fingerprint="sha256:" + "9" * 64)

@@ -22,7 +22,7 @@ from inference.engines.images import decode
 from inference.engines.in_process import InProcessEngine, Limits, preparation, worker
 from inference.engines.in_process.jobs import Deployment, Job
 from inference.engines.in_process.waiting import Waiting
-from inference.engines.types import AdapterRef, Request, StackSpec
+from inference.engines.types import AdapterRef, Request, StackedResult, StackSpec, TextDelta
 from tests.inference.engines.running import expected, running
 from tests.inference.engines.small import make_adapter, make_model
 from tests.inference.engines.truth import Truth
@@ -31,8 +31,9 @@ from tests.inference.engines.truth import Truth
 @contextmanager
 def held(engine: InProcessEngine) -> Iterator[None]:
     """The engine's thread does nothing inside."""
-    release = threading.Event()
-    engine._scheduler.call(lambda: release.wait(20))
+    begun, release = threading.Event(), threading.Event()
+    engine._scheduler.call(lambda: begun.set() or release.wait(60))
+    assert begun.wait(20)
     try:
         yield
     finally:
@@ -46,13 +47,13 @@ def eventually(true: Callable[[], object]) -> None:
         time.sleep(0.005)
 
 
-def long(world: Any, engine: InProcessEngine, tokens: int = 250) -> Request:
-    """A request whose answer is that long."""
-    for request in world.requests(40):
-        if engine.infer(replace(request, max_tokens=tokens)).finish_reason == "length":
-            eventually(lambda: not engine.status()["running"])  # the result is told before its row is free
-            return replace(request, max_tokens=tokens)
-    raise AssertionError("every answer ends early")
+@pytest.fixture(scope="module")
+def slow(world: Any) -> Request:
+    """A request whose answer takes all the tokens that it may."""
+    requests = [replace(request, max_tokens=250) for request in world.requests(8)]
+    with running(world) as engine:
+        answers = engine.infer_many(requests)
+    return next(r for r, answer in zip(requests, answers, strict=True) if answer.finish_reason == "length")
 
 
 def test_company_changes_nobody_s_tokens(world: Any, truth: Truth) -> None:
@@ -78,26 +79,24 @@ def test_company_changes_nobody_s_tokens(world: Any, truth: Truth) -> None:
         assert [(result.decision.label, result.text) for result in results] == right[: len(results)]
 
 
-def test_a_late_one_is_answered_while_another_decodes(world: Any, truth: Truth) -> None:
+def test_a_late_one_is_answered_while_another_decodes(world: Any, slow: Request, truth: Truth) -> None:
     with running(world) as engine:
-        first = long(world, engine)
-        future = engine.submit_infer(first)
+        future = engine.submit_infer(slow)
         eventually(lambda: engine.status()["running"])
         late = [engine.infer(request) for request in world.requests(3)]
         assert not future.done()
-        assert future.result().text == expected(world, truth, first)[1]
+        assert future.result().text == expected(world, truth, slow)[1]
     assert [(r.decision.label, r.text) for r in late] == [expected(world, truth, r) for r in world.requests(3)]
 
 
-def test_neither_arrivals_nor_long_answers_starve(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_neither_arrivals_nor_long_answers_starve(world: Any, slow: Request, monkeypatch: pytest.MonkeyPatch) -> None:
     log: list[int] = []  # jobs that join together, or 0 for a step
     serve, step = worker.Worker.serve, worker.Worker.step
     monkeypatch.setattr(worker.Worker, "serve", lambda self, jobs: log.append(len(jobs)) or serve(self, jobs))
     monkeypatch.setattr(worker.Worker, "step", lambda self: log.append(0) or step(self))
     with running(world, batch=8, joining=2, steps=3) as engine:
-        first = long(world, engine)
         log.clear()
-        future = engine.submit_infer(first)
+        future = engine.submit_infer(slow)
         eventually(lambda: engine.status()["running"])
         with held(engine):
             others = [engine.submit_infer(request) for request in world.requests(6)]
@@ -206,24 +205,33 @@ def test_a_decoded_image_is_not_kept(world: Any, monkeypatch: pytest.MonkeyPatch
         assert all(future.result().tokens for future in futures)
 
 
-def test_the_deadline_ends_a_request_wherever_it_is(world: Any) -> None:
+def test_a_deadline_refuses_what_waits_and_cuts_off_what_is_being_answered(world: Any, slow: Request) -> None:
+    """The wish for a long answer is no fault: it is told as far as it has come, and can be asked for again."""
     request = world.requests(1)[0]
-    with running(world, batch=1) as engine:
-        slow = replace(long(world, engine), max_tokens=3900)
-    with running(world, batch=1, deadline_s=0.4) as engine:
-        under_way = engine.submit_infer(slow)
-        waiting = engine.submit_infer(request)
-        with pytest.raises(EngineBusy, match="not finished in time"):
-            under_way.result()
-        with pytest.raises(EngineBusy, match=r"waited 0\.4 s|not finished in time"):
-            waiting.result()
+    with running(world) as patient, running(world, deadline_s=1.5) as engine:
+        slow = replace(slow, max_tokens=3900)
+        decision, *deltas, cut = engine.stream(slow)
+        assert isinstance(cut, StackedResult)
+        assert cut.finish_reason == "deadline"
+        assert 0 < cut.tokens < 3900
+        assert "".join(delta.text for delta in deltas if isinstance(delta, TextDelta)) == cut.text
+        again = patient.infer(replace(slow, max_tokens=cut.tokens))
+        assert (again.text, again.receipt, again.finish_reason) == (cut.text, cut.receipt, "length")
+        assert decision == cut.decision
+
+        with held(engine):
+            late = engine.submit_infer(request)
+            arrived = time.monotonic()
+            eventually(lambda: time.monotonic() > arrived + 1.6)
+        with pytest.raises(EngineBusy, match=r"waited 1\.5 s"):
+            late.result()
         assert engine.infer(request).tokens > 0
 
 
-def test_who_leaves_frees_a_place(world: Any) -> None:
+def test_who_leaves_frees_a_place(world: Any, slow: Request) -> None:
     """While it waits, and while it is answered."""
     with running(world, batch=1) as engine:
-        slow = replace(long(world, engine), max_tokens=3900)
+        slow = replace(slow, max_tokens=3900)
         under_way, waiting = engine.submit_infer(slow), engine.submit_infer(slow)
         eventually(lambda: engine.status()["running"])
         assert waiting.cancel()
@@ -297,9 +305,9 @@ def test_an_adapter_that_gives_no_numbers_is_taken_out_of_service(world: Any, tr
         assert list(engine.status()["out_of_service"]) == [bad.digest, router.digest]  # type: ignore[call-overload]
 
 
-def test_what_waits_for_a_withdrawn_router_or_decodes_with_a_withdrawn_expert_ends(world: Any) -> None:
+def test_what_waits_for_a_withdrawn_router_or_decodes_with_a_withdrawn_expert_ends(world: Any, slow: Request) -> None:
     with running(world, batch=2) as engine:
-        slow = replace(long(world, engine), max_tokens=3900)
+        slow = replace(slow, max_tokens=3900)
         expert = engine.route(slow).adapter
         assert expert is not None
         under_way = [engine.submit_infer(slow) for _ in range(2)]
@@ -327,10 +335,10 @@ def test_a_broken_request_among_many_lets_go_of_the_others(world: Any) -> None:
         assert [result.text for result in engine.infer_many(requests)] == [engine.infer(r).text for r in requests]
 
 
-def test_a_failure_among_many_ends_the_others(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_among_many_ends_the_others(world: Any, slow: Request, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also those of the same batch, which would be decoded to their ends for nobody."""
     with running(world, batch=4) as engine:
-        request = replace(long(world, engine), max_tokens=3900)
+        request = replace(slow, max_tokens=3900)
         seen: list[Job] = []
         answering = worker.Worker._answering
 
@@ -348,10 +356,9 @@ def test_a_failure_among_many_ends_the_others(world: Any, monkeypatch: pytest.Mo
         eventually(lambda: engine.status()["running"] == engine.status()["waiting"] == 0)
 
 
-def test_closing_finishes_what_is_under_way_and_refuses_the_rest(world: Any) -> None:
+def test_closing_finishes_what_is_under_way_and_refuses_the_rest(world: Any, slow: Request) -> None:
     engine = InProcessEngine.load(world.base, world.store.path, Limits(batch=1))
     engine.deploy(world.stack)
-    slow = long(world, engine)
     under_way = engine.submit_infer(slow)
     eventually(lambda: engine.status()["running"])
     waiting = [engine.submit_infer(slow) for _ in range(12)]

@@ -18,6 +18,7 @@ from datasets_app.errors import InputError
 from inference.engines import wire
 from inference.engines.base import EngineBusy, EngineError, StackNotDeployed
 from inference.engines.images import UnsupportedImage
+from inference.engines.limits import Limits, limits_env
 from inference.engines.remote import RemoteEngine
 from inference.engines.types import AdapterRef, Decision, Request, StackedResult, StackSpec, StreamEvent, TextDelta
 from inference.server.__main__ import TOKEN as TOKEN_VARIABLE
@@ -281,6 +282,19 @@ def test_who_finds_no_place_is_refused_at_once(fake: FakeEngine, ready: str, rem
     eventually(lambda: remote.infer(REQUEST) == RESULT)
 
 
+def test_one_client_has_as_many_requests_under_way_as_the_engine_takes(fake: FakeEngine, remote: RemoteEngine) -> None:
+    fake.holding, fake.places = True, 130
+    with ThreadPoolExecutor(150) as threads:
+        asked = [threads.submit(remote.infer, REQUEST) for _ in range(150)]
+        eventually(lambda: len(fake.queued) == 130)
+        eventually(lambda: sum(future.done() for future in asked) == 20)
+        for future in fake.queued:
+            future.set_result(RESULT)
+        failures = [future.exception(10) for future in asked]
+    assert sum(isinstance(failure, EngineBusy) for failure in failures) == 20
+    assert failures.count(None) == 130
+
+
 def test_cold_deploys_hold_nobody_up(fake: FakeEngine, ready: str, remote: RemoteEngine) -> None:
     """However many."""
     fake.deployable.clear()
@@ -348,6 +362,40 @@ def test_the_process_refuses_to_run_without_a_token(
     monkeypatch.setattr("sys.argv", ["server", "--store", str(tmp_path), "--port", "1"])
     assert main() == 2
     assert TOKEN_VARIABLE in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("BATCH", "0"),
+        ("BATCH", "many"),
+        ("QUEUE", "-1"),
+        ("DEADLINE", "1e9"),
+        ("STACKS", "٣"),
+        ("ADAPTERS", "9" * 5000),
+    ],
+)
+def test_a_wrong_limit_is_told_before_a_model_is_loaded(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Any, name: str, value: str
+) -> None:
+    monkeypatch.setenv(TOKEN_VARIABLE, TOKEN)
+    monkeypatch.setenv(f"SWITCHYARD_ENGINE_{name}", value)
+    monkeypatch.setattr("sys.argv", ["server", "--store", str(tmp_path), "--port", "1"])
+    assert main() == 2
+    assert f"SWITCHYARD_ENGINE_{name} is {value[:40]!r}: give a whole number from 1 to " in capsys.readouterr().err
+
+
+def test_limits_are_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Limits.from_env(on_gpu=False) == Limits()
+    assert Limits.from_env(on_gpu=True) == Limits(batch=32)
+    given = {"BATCH": "3", "QUEUE": "5", "DEADLINE": "90", "STACKS": "7", "ADAPTERS": "11"}
+    for name, value in given.items():
+        monkeypatch.setenv(f"SWITCHYARD_ENGINE_{name}", value)
+    monkeypatch.setenv("SWITCHYARD_ENGINE_STORE", "elsewhere")
+    for on_gpu in (False, True):
+        limits = Limits.from_env(on_gpu)
+        assert limits == Limits(batch=3, queue=5, deadline_s=90.0, stacks=7, adapters=11)
+    assert limits_env() == {f"SWITCHYARD_ENGINE_{name}": value for name, value in given.items()}
 
 
 def test_closing_frees_the_engine(fake: FakeEngine) -> None:
