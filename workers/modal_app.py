@@ -35,6 +35,7 @@ app = modal.App(names.app, include_source=False)
 
 try:
     serving.check()
+    limits = limits_env()
     data, checkpoints, sources, base = (open_or_make(name, setting(role)) for role, name in names.volumes.items())
 except (InputError, Error) as error:  # of whoever deploys
     raise SystemExit(f"error: {error}") from error
@@ -62,7 +63,7 @@ image = (
         uv_version=UV,
     )
     .env({"HF_HOME": "/vol/base/huggingface", "SWITCHYARD_MODAL_GPUS": ",".join(GPUS)})
-    .env({**names.as_env(), **serving.as_env(), **limits_env()})
+    .env({**names.as_env(), **serving.as_env(), **limits})
     .add_local_python_source(*PACKAGES, ignore=["**/__pycache__", "**/static", "**/migrations"])
 )
 
