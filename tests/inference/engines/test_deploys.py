@@ -83,6 +83,7 @@ def test_no_request_fails_or_gets_another_adapter_while_stacks_change(world: Any
         assert decision.label == truth.route(folders[stack.router.digest], requests[index])
         assert result.receipt is not None
         receipt = result.receipt
+        assert receipt.router is not None
         assert (receipt.stack, receipt.router.digest) == (stack.digest, stack.router.digest)
         assert receipt.image == content_digest(requests[index].image)
         assert receipt.prompt == requests[index].prompt
