@@ -4,17 +4,18 @@ from typing import Any
 
 from celery import shared_task
 
-import workers.services.heartbeats  # noqa: F401 - the worker's sign of life
 from workers.models import Run
 from workers.services import advance_all, deliver_due, look_at_account, run_due
 from workers.services import prune as prune_now
 from workers.services.advancing import advance_long as advance_one_long
+from workers.services.heartbeats import beat
 from workers.services.long_steps import alone
 
 
 @shared_task
 def reconcile() -> None:
     """Launch what the schedule asks for, take every run a step on, conclude the pipelines whose runs are over."""
+    beat("worker")
     try:
         run_due()
     finally:  # what is wrong with a schedule holds no run up

@@ -1,4 +1,8 @@
-"""Signs of life of worker and beat, which answer no requests."""
+"""Signs of life of worker and beat, which answer no requests.
+
+The worker's is that a process of its pool has begun a round: broker, worker and pool are there and take what comes. The
+main process of a worker goes on sending heartbeats of its own when its pool hangs, so these say nothing.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,6 @@ import logging
 import time
 from datetime import timedelta
 
-from celery.signals import heartbeat_sent
 from django.db import DatabaseError, connection
 from django.utils import timezone
 
@@ -30,14 +33,9 @@ def beat(role: str) -> None:
     except DatabaseError as error:
         log.warning("The sign of life of %s could not be written: %s", role, error)
     if not connection.in_atomic_block:
-        connection.close()  # the worker's main process forks: its children must not inherit a connection
+        connection.close()  # beat lives long: a database that was restarted is reached anew
 
 
 def is_alive(role: str) -> bool:
     """Whether a process of this role was seen of late."""
     return Heartbeat.objects.filter(role=role, at__gte=timezone.now() - DEAD_AFTER).exists()
-
-
-@heartbeat_sent.connect
-def _worker_lives(**kwargs: object) -> None:
-    beat("worker")
