@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 import pytest
+from django.apps import apps
 
 from inference.engines.types import StackSpec
 
@@ -37,3 +39,10 @@ def limits(settings: Any) -> dict[str, float]:
     """The limits, to be changed."""
     settings.RUN_LIMITS = {**settings.RUN_LIMITS}
     return settings.RUN_LIMITS
+
+
+@pytest.fixture
+def new_installation(db: None) -> None:
+    """What migrations put into the tables, which a test with transactions of its own has emptied."""
+    for migration in ("0003_schedule", "0010_schedules"):
+        import_module(f"workers.migrations.{migration}").begin(apps, None)

@@ -195,6 +195,7 @@ def _count() -> list[int]:
     return [model._default_manager.count() for model in models]
 
 
+@pytest.mark.usefixtures("new_installation")
 def test_a_new_installation_deletes_every_night_and_never_beside_another_long_task(root: Path) -> None:
     assert PeriodicTask.objects.get(task=tasks.prune.name).enabled
     checkpoints = tried(root)

@@ -118,6 +118,7 @@ def test_a_schedule_that_makes_no_sense_costs_no_other_its_turn(hourly: Periodic
     assert len(run_due(DAY + timedelta(hours=1))) == 1
 
 
+@pytest.mark.usefixtures("new_installation")
 def test_the_installation_begins_with_a_schedule() -> None:
     task = PeriodicTask.objects.get(task=REEVALUATE)
     assert task.enabled
