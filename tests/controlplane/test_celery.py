@@ -94,7 +94,8 @@ def wait_for(condition: Callable[[], bool], log: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("step", "found"), [("submit", ("the-handle", "{}")), ("poll", ("the-handle", '{"step": "seen", "done": 1, "total": 2}'))]
+    ("step", "found"),
+    [("submit", ("the-handle", "{}")), ("poll", ("the-handle", '{"step": "seen", "done": 1, "total": 2}'))],
 )
 def test_a_worker_that_is_told_to_end_finishes_what_it_is_at(data: Path, step: str, found: tuple[str, str]) -> None:
     path = os.pathsep.join(path for path in sys.path if path)
