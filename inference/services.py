@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from django.conf import settings
-from django.db import close_old_connections
+from django.db import connection
 from django.utils.module_loading import import_string
 
 from adapters.models import AdapterVersion, Evaluation, Stack
@@ -56,7 +56,8 @@ def _serving() -> Stack:
 
 
 def _ask(method: Callable[[Request], Answer], request: Request, stack: Stack) -> Answer:
-    close_old_connections()  # An answer takes long, and a database lets only so many in.
+    if not connection.in_atomic_block:  # An answer takes long, and a database lets only so many in.
+        connection.close_if_unusable_or_obsolete()
     try:
         return method(request)
     except StackNotDeployed:  # an engine that has just started

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from django.core.signals import request_finished
+from django.db import close_old_connections
 from rest_framework.test import APIClient
 
 from inference.engines.base import EngineBusy, EngineError, StackNotDeployed
@@ -93,6 +96,15 @@ def test_what_fails_later_is_the_last_event(
     assert told[-1][1]["error"]["request_id"]
 
 
+@pytest.fixture
+def kept_connection() -> Iterator[None]:
+    """The end of a response leaves the connection, and the test's transaction in it, as Django's own client has it."""
+    request_finished.disconnect(close_old_connections)
+    yield
+    request_finished.connect(close_old_connections)
+
+
+@pytest.mark.usefixtures("kept_connection")
 def test_a_client_that_leaves_closes_the_engine_s_stream(reader: APIClient, engine: Any) -> None:
     """Also one that never reads."""
     for read in (0, 2):
