@@ -117,14 +117,20 @@ def test_a_name_that_has_succeeded_answers_the_same_question_again_and_no_other(
     assert len(plane.calls.calls) == calls
 
 
+def claimed(plane: Plane, name: str, before: set[str]) -> str:
+    """The call that was spawned since, which has taken the name."""
+    (call,) = eventually(lambda: set(plane.calls.calls) - before)
+    plane.dicts.dicts["di-switchyard-claims"][bytes(serialize(name))] = pickle.dumps(call)
+    return call
+
+
 def test_a_job_that_is_under_way_is_waited_for_and_not_started_again(
     plane: Plane, start: Start, name: str, spec: dict[str, Any]
 ) -> None:
     plane.faults.hold = True
     before = set(plane.calls.calls)
     first = start(name, spec)
-    (call,) = eventually(lambda: set(plane.calls.calls) - before)
-    plane.dicts.dicts["di-switchyard-claims"][bytes(serialize(name))] = pickle.dumps(call)
+    call = claimed(plane, name, before)
     second = start(name, spec)
     plane.faults.hold = False
     assert first.result(PATIENCE) == second.result(PATIENCE)
@@ -151,8 +157,7 @@ def test_a_job_that_was_lost_or_failed_is_started_again_under_its_name(
     plane.faults.hold = True
     before = set(plane.calls.calls)
     job = start(name, spec)
-    (call,) = eventually(lambda: set(plane.calls.calls) - before)
-    plane.dicts.dicts["di-switchyard-claims"][bytes(serialize(name))] = pickle.dumps(call)
+    call = claimed(plane, name, before)
     plane.forge(call, pb.GenericResult(status=pb.GenericResult.GENERIC_STATUS_INTERNAL_FAILURE, exception="gone"))
     with pytest.raises(InputError, match=r"left no result.*crashed.*gone"):
         job.result(PATIENCE)

@@ -1,4 +1,4 @@
-"""Proof of adapter: what it answered to its canaries when it was trained, and what it answers in its slot."""
+"""Canaries: what is asked of an adapter when it has been trained, and again before it serves."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import hashlib
 import io
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,23 +17,14 @@ from adapters.card import AdapterCard
 from datasets_app.errors import InputError
 from inference.engines.checks import check_words
 from inference.engines.images import decode
-from inference.engines.in_process.batch import View, look
-from inference.engines.in_process.files import ReadAdapter
-from inference.engines.in_process.lora import NO_ADAPTER, LoraSlots
+from inference.engines.in_process.batch import look
 from inference.engines.in_process.passes import prefill
-from inference.engines.in_process.prefixes import Continuation, Prefix, invoked_at, join, read
+from inference.engines.in_process.prefixes import invoked_at
 from inference.engines.in_process.prompts import Pixels
 from inference.engines.in_process.runner import Runner
 
 WORDS = "Do what this screen asks for."
 TOKENS = 16  # whose logits are recorded, of each canary
-
-TOLERANCE = {"float32": (1e-4, 5e-3), "float16": (5e-3, 1e-2), "bfloat16": (3e-2, 6e-2)}
-"""By dtype, how far a logit may lie from the recorded one, on the same and on another kind of device.
-
-In units of the largest recorded logit. float32 on another device: GPUs convolve in TF32."""
-
-KEPT = 8  # readings of the base, a few megabytes each
 NOISE = 4  # a difference of so many units in the last place of the largest logit is no difference
 
 
@@ -59,12 +49,12 @@ def record(runner: Runner, card: AdapterCard, base: Callable[[], AbstractContext
     InputError if the adapter is a no-op or gives no numbers.
     """
     pngs = screens()
-    asked = _Asked(runner, card, [(png, WORDS) for png in pngs])
+    asked = Asked(runner, card, [(png, WORDS) for png in pngs])
     with runner.serving():
         adapted = asked.logits(runner)
         with base():
             plain = asked.logits(runner)
-    differences = _differences(adapted, plain, runner)
+    changes = differences(adapted, plain, runner)
     best = adapted.topk(TOKENS)
     adapted_modules = {name for name, module in runner.model.named_modules() if hasattr(module, "lora_A")}
     return Canaries(
@@ -78,103 +68,14 @@ def record(runner: Runner, card: AdapterCard, base: Callable[[], AbstractContext
                 words=WORDS,
                 tokens=tuple(best.indices[row].tolist()),
                 logits=tuple(best.values[row].tolist()),
-                difference=float(differences[row]),
+                difference=float(changes[row]),
             )
             for row, png in enumerate(pngs)
         ),
     )
 
 
-class Prover:
-    """Asks canaries of adapters in the slots of one model. Any thread may `prepare`.
-
-    What the base alone makes of canaries is kept: most versions are asked the same ones.
-    """
-
-    def __init__(self, runner: Runner, slots: LoraSlots) -> None:
-        self._runner, self._slots = runner, slots
-        self._readings: dict[bytes, _Reading] = {}  # by what is asked, the one used longest ago first
-
-    def prepare(self, adapter: ReadAdapter) -> Proof:
-        """The proof of that adapter; InputError if it was not trained for this model or its template."""
-        return Proof(self._runner, self, adapter)
-
-    def answers(self, asked: _Asked, slot: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """The logits (canaries, words), float32, of the adapter in `slot` and of the base alone.
-
-        Only the thread that runs the model may call this.
-        """
-        reading = self._readings.pop(asked.key, None) or self._read(asked)
-        self._readings[asked.key] = reading
-        for key in list(self._readings)[:-KEPT]:
-            del self._readings[key]
-        return self._logits(asked, reading.views, reading.prefixes, slot), reading.logits
-
-    def _read(self, asked: _Asked) -> _Reading:
-        views = look(self._runner.model, asked.pixels)
-        prefixes = read(self._runner, self._slots, asked.beginnings, views) if asked.card.invocation else []
-        return _Reading(views, prefixes, self._logits(asked, views, prefixes, NO_ADAPTER))
-
-    def _logits(self, asked: _Asked, views: Sequence[View], prefixes: Sequence[Prefix], slot: int) -> torch.Tensor:
-        """An activated adapter begins behind what the base has read."""
-        if asked.card.invocation:
-            pairs = zip(asked.prompts, prefixes, strict=True)
-            batch = join([Continuation(asked.card, *pair) for pair in pairs], self._runner.model.device)
-        else:
-            batch = self._runner.collate(asked.prompts, views)
-        with self._slots.use(self._slots.rows([slot] * len(asked.prompts))):
-            return prefill(self._runner.model, batch).logits.float()
-
-
-@dataclass(frozen=True)
-class _Reading:
-    """What the base alone makes of canaries; prefixes where activated adapters are asked them."""
-
-    views: list[View]
-    prefixes: list[Prefix]
-    logits: torch.Tensor
-
-
-class Proof:
-    """Whether an adapter is what its training made: any thread prepares it, the model's thread calls it.
-
-    An adapter without canaries is asked our own, to see that it does anything at all.
-    """
-
-    def __init__(self, runner: Runner, prover: Prover, adapter: ReadAdapter) -> None:
-        self._runner, self._prover, self._known = runner, prover, adapter.canaries
-        runner.check(adapter.card)
-        if self._known and self._known.template != runner.prompts.template(adapter.card):
-            raise InputError(
-                "The prompt template is not that of the training: the base's chat template or the card has changed."
-            )
-        canaries = self._known.canaries if self._known else ()
-        questions = [(canary.png, canary.words) for canary in canaries] or [(png, WORDS) for png in screens()]
-        self._asked = _Asked(runner, adapter.card, questions)
-
-    def __call__(self, slot: int) -> None:
-        """Ask the adapter in `slot`; InputError saying why it may not serve."""
-        adapted, base = self._prover.answers(self._asked, slot)
-        _differences(adapted, base, self._runner)
-        if self._known:
-            self._compare(self._known, adapted)
-
-    def _compare(self, known: Canaries, adapted: torch.Tensor) -> None:
-        tolerance = TOLERANCE[self._runner.dtype][known.device != self._runner.model.device.type]
-        for row, canary in zip(adapted, known.canaries, strict=True):
-            if not all(0 <= token < len(row) for token in canary.tokens):
-                raise InputError("The canaries name tokens that the base does not have.")
-            recorded = torch.tensor(canary.logits, device=row.device)
-            off = float((row[list(canary.tokens)] - recorded).abs().max())
-            allowed = tolerance * max(1.0, float(recorded.abs().max()))
-            if off > allowed:
-                raise InputError(
-                    "The adapter is not the one that was trained, but swapped or stale: its logits differ from those "
-                    f"recorded at the training by {off:.3g}, where {allowed:.3g} is allowed."
-                )
-
-
-def _differences(adapted: torch.Tensor, base: torch.Tensor, runner: Runner) -> torch.Tensor:
+def differences(adapted: torch.Tensor, base: torch.Tensor, runner: Runner) -> torch.Tensor:
     """Of each canary, the largest difference that the adapter makes; InputError if that is none, or no number."""
     if not adapted.isfinite().all():
         raise InputError("The adapter gives no numbers: its weights are broken.")
@@ -184,7 +85,7 @@ def _differences(adapted: torch.Tensor, base: torch.Tensor, runner: Runner) -> t
     return differences
 
 
-class _Asked:
+class Asked:
     """Canaries as the model reads them; `beginnings` are the `prompts` up to an activated adapter's invocation."""
 
     def __init__(self, runner: Runner, card: AdapterCard, questions: Sequence[tuple[bytes, str]]) -> None:

@@ -17,13 +17,13 @@ from datasets_app.errors import InputError
 from inference.engines.base import EngineError
 from inference.engines.chat import Chat, Completion, Token, check_choices, model_name
 from inference.engines.checks import check_kind, check_labels, check_stack
-from inference.engines.in_process.canaries import Prover
 from inference.engines.in_process.files import read_adapter
 from inference.engines.in_process.jobs import Deployment, Job, Role
 from inference.engines.in_process.lora import LoraSlots
 from inference.engines.in_process.packed import pack
 from inference.engines.in_process.pool import AdapterPool
 from inference.engines.in_process.preparation import Preparation
+from inference.engines.in_process.proof import Prover
 from inference.engines.in_process.receipts import Receipts
 from inference.engines.in_process.runner import Runner
 from inference.engines.in_process.scheduler import Scheduler

@@ -17,23 +17,32 @@ FEW = 3  # tokens up to which the plain product is the faster one: it reads each
 ROWS = 8  # which the layout is made for; it serves any number
 
 
+def reordered(linear: nn.Linear) -> torch.Tensor:
+    """The layer's weight in the processor's layout; only `packed_product` can read it."""
+    weight: torch.Tensor = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach(), ROWS)
+    return weight
+
+
+def packed_product(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    """(..., in) to (..., out), with a `reordered` weight."""
+    out: torch.Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+    return out
+
+
 class PackedLinear(nn.Module):
     """Gives what the linear layer gives, sooner."""
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
         self.linear = linear
-        self._packed = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach(), ROWS)
+        self._packed = reordered(linear)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(..., in) to (..., out)."""
-        few = x.numel() <= FEW * x.shape[-1]
-        out: torch.Tensor = (
-            self.linear(x)
-            if few
-            else torch.ops.mkldnn._linear_pointwise(x, self._packed, self.linear.bias, "none", [], "")
-        )
-        return out
+        if x.numel() <= FEW * x.shape[-1]:
+            out: torch.Tensor = self.linear(x)
+            return out
+        return packed_product(x, self._packed, self.linear.bias)
 
 
 def pack(model: Any) -> None:
