@@ -26,6 +26,7 @@ from inference.engines.in_process import InProcessEngine
 from inference.engines.modal.engine import ModalEngine
 from inference.engines.remote import RemoteEngine
 from inference.engines.types import AdapterRef, Request, StackSpec
+from tests.inference.engines.activated import Activated, make_activated
 from tests.inference.engines.small import EXPERTS, make_adapter, make_image, make_model, save_base
 from tests.inference.engines.truth import Truth
 from tests.modal_plane.app import deploy
@@ -42,6 +43,11 @@ class World(NamedTuple):
     store: Store
     stack: StackSpec
     folders: dict[str, Path]
+
+    @property
+    def by_digest(self) -> dict[str, Path]:
+        """The adapters' folders by digest."""
+        return {ref.digest: self.folders[ref.name] for ref in (self.stack.router, *self.stack.experts)}
 
     def requests(self, count: int) -> list[Request]:
         """Requests of differing sizes, words and limits."""
@@ -83,6 +89,12 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
         refs[name] = AdapterRef(name, store.add(folders[name]).digest)
     stack = StackSpec(mark, refs["router"], tuple(refs[name] for name in EXPERTS))
     return World(base, processor, store, stack, folders)
+
+
+@pytest.fixture(scope="session")
+def cast(world: World, tmp_path_factory: pytest.TempPathFactory) -> Activated:
+    """Activated and plain adapters on the world's base."""
+    return make_activated(world, tmp_path_factory.mktemp("activated"))
 
 
 @pytest.fixture(scope="session")

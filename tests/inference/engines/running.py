@@ -24,5 +24,4 @@ def running(world: Any, **limits: Any) -> Iterator[InProcessEngine]:
 
 def expected(world: Any, truth: Truth, request: Request) -> tuple[str, str]:
     """The label and the text that a fresh base with the one adapter gives."""
-    label = truth.route(world.folders["router"], request)
-    return label, "" if label == "none" else truth.answer(world.folders[label], request)
+    return truth.stacked(world.stack, request, world.by_digest)

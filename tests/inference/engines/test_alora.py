@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import cycle
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import httpx
 import pytest
 import torch
-from peft import PeftModel
 
 from adapters.base_shape import BaseShape
 from adapters.card import AdapterCard, share_prefix
@@ -26,132 +25,13 @@ from inference.engines.in_process.files import read_adapter
 from inference.engines.in_process.lora import LoraSlots
 from inference.engines.in_process.passes import prefill
 from inference.engines.in_process.prefixes import Continuation, Prefix, invoked_at, join, read
-from inference.engines.in_process.prompts import PromptBuilder
 from inference.engines.in_process.runner import Runner
 from inference.engines.types import AdapterRef, Decision, Request, StackedResult, StackSpec, TextDelta
-from inference.routing.scoring import best
+from tests.inference.engines.activated import PLAIN, WORDED, Activated
 from tests.inference.engines.conftest import TOKEN
 from tests.inference.engines.served import served
 from tests.inference.engines.small import EXPERTS, make_adapter, make_model
-
-PLAIN = "an"
-"""The expert that is a plain LoRA."""
-
-WORDED = "bo"
-"""The activated expert that is shown other words around the user's, and other pixels, than the router."""
-
-
-class Activated(NamedTuple):
-    """Adapters by name: `router` and the experts are activated but for `PLAIN`; `plain-router` is not.
-
-    In the stacks each name means another expert, so that whatever the routers answer, all kinds of them are asked.
-    """
-
-    folders: dict[str, Path]
-    refs: dict[str, AdapterRef]
-    base: str
-
-    @property
-    def stacks(self) -> list[StackSpec]:
-        return [
-            StackSpec(
-                self.base,
-                self.refs["plain-router" if by % 2 else "router"],
-                tuple(AdapterRef(name, self.refs[EXPERTS[(i + by) % 4]].digest) for i, name in enumerate(EXPERTS)),
-            )
-            for by in (0, 1, 2, 3)
-        ]
-
-
-@pytest.fixture(scope="module")
-def cast(world: Any, tmp_path_factory: pytest.TempPathFactory) -> Activated:
-    root = tmp_path_factory.mktemp("activated")
-    opening = PromptBuilder(world.processor).opening
-    shared = AdapterCard(kind="expert", base=world.stack.base, min_pixels=1024, max_pixels=9216, invocation=opening)
-    cards = dict.fromkeys(EXPERTS, shared)
-    cards[PLAIN] = shared.model_copy(update={"invocation": ()})
-    cards[WORDED] = shared.model_copy(update={"system": "You click.", "max_pixels": 4096})
-    cards["router"] = shared.model_copy(update={"kind": "router", "labels": (*EXPERTS, "none")})
-    cards["plain-router"] = cards["router"].model_copy(update={"invocation": ()})
-    folders, refs = {}, {}
-    for name, card in cards.items():
-        tokens = {"alora_invocation_tokens": list(card.invocation) or None, "task_type": "CAUSAL_LM"}
-        folders[name] = make_adapter(lambda: make_model(world.processor), root / f"{name}-5", card, **tokens)
-        refs[name] = AdapterRef(name, world.store.add(folders[name]).digest)
-    return Activated(folders, refs, world.stack.base)
-
-
-class Peft:
-    """What PEFT's own forward passes and `generate` give, of whole prompts and with one adapter on a fresh base."""
-
-    def __init__(self, world: Any, cast: Activated) -> None:
-        self._world, self._cast = world, cast
-        self._models: dict[str, Any] = {}
-        self._scored: dict[tuple[str, Request], dict[str, float]] = {}
-        self._said: dict[tuple[str, Request], str] = {}
-        self._prompts = PromptBuilder(world.processor)
-
-    def model(self, name: str) -> Any:
-        if name not in self._models:
-            fresh = make_model(self._world.processor)
-            self._models[name] = PeftModel.from_pretrained(fresh, self._cast.folders[name]).eval()
-        return self._models[name]
-
-    def inputs(self, name: str, request: Request) -> dict[str, torch.Tensor]:
-        card = AdapterCard.read(self._cast.folders[name])
-        pixels = self._prompts.pixels(decode(request.image), card.min_pixels, card.max_pixels)
-        ids = torch.tensor([self._prompts.ids(card, request.prompt, pixels.grid)])
-        return {
-            "input_ids": ids,
-            "attention_mask": torch.ones_like(ids),
-            "mm_token_type_ids": (ids == self._prompts.image_token).int(),
-            "pixel_values": pixels.values,
-            "image_grid_thw": pixels.grid,
-        }
-
-    @torch.no_grad()
-    def scores(self, name: str, request: Request) -> dict[str, float]:
-        """One whole forward pass for each label."""
-        if (name, request) not in self._scored:
-            labels = AdapterCard.read(self._cast.folders[name]).labels
-            likelihoods = torch.stack([self._likelihood(name, request, label, labels) for label in labels])
-            self._scored[name, request] = dict(zip(labels, likelihoods.softmax(0).tolist(), strict=True))
-        return self._scored[name, request]
-
-    def _likelihood(self, name: str, request: Request, label: str, labels: Sequence[str]) -> torch.Tensor:
-        inputs, ids = self.inputs(name, request), self._prompts.name_ids(label)
-        continued = any(self._prompts.name_ids(other)[: len(ids)] == ids for other in labels if other != label)
-        tail = torch.tensor([ids + [self._world.processor.tokenizer.eos_token_id] * continued])
-        whole = inputs | {
-            "input_ids": torch.cat([inputs["input_ids"], tail], 1),
-            "attention_mask": torch.cat([inputs["attention_mask"], torch.ones_like(tail)], 1),
-            "mm_token_type_ids": torch.cat([inputs["mm_token_type_ids"], torch.zeros_like(tail)], 1),
-        }
-        logits = self.model(name)(**whole).logits[0, -tail.shape[1] - 1 : -1].log_softmax(-1)
-        return logits[range(tail.shape[1]), tail[0]].sum()
-
-    @torch.no_grad()
-    def answer(self, name: str, request: Request) -> str:
-        """By PEFT's `generate`."""
-        if (name, request) not in self._said:
-            inputs = self.inputs(name, request)
-            out = self.model(name).generate(**inputs, max_new_tokens=request.max_tokens, do_sample=False)
-            ids, end = out[0, inputs["input_ids"].shape[1] :].tolist(), self._world.processor.tokenizer.eos_token_id
-            self._said[name, request] = self._prompts.text([token for token in ids if token != end])
-        return self._said[name, request]
-
-    def stacked(self, stack: StackSpec, request: Request) -> tuple[str, str]:
-        """The label of the stack's router, and what the expert of that name answers."""
-        label = best(self.scores(stack.router.name, request))
-        if label == "none":
-            return label, ""
-        digest = next(expert.digest for expert in stack.experts if expert.name == label)
-        return label, self.answer(next(name for name in EXPERTS if self._cast.refs[name].digest == digest), request)
-
-
-@pytest.fixture(scope="module")
-def peft(world: Any, cast: Activated) -> Peft:
-    return Peft(world, cast)
+from tests.inference.engines.truth import Truth
 
 
 @pytest.fixture(scope="module")
@@ -178,13 +58,13 @@ def said(result: StackedResult) -> tuple[str, str]:
     return result.decision.label, result.text
 
 
-def test_alone_and_streamed_it_equals_peft(world: Any, cast: Activated, peft: Peft, engine: InProcessEngine) -> None:
+def test_alone_and_streamed_it_equals_peft(world: Any, cast: Activated, truth: Truth, engine: InProcessEngine) -> None:
     chosen = set()
     for stack, request in ask(world, cast, 12):
         decision, *deltas, result = engine.stream(request)
         assert isinstance(decision, Decision) and isinstance(result, StackedResult)
-        assert decision.probabilities == pytest.approx(peft.scores(stack.router.name, request), abs=1e-5)
-        assert said(result) == peft.stacked(stack, request)
+        assert decision.probabilities == pytest.approx(truth.scores(cast.folders[stack.router.name], request), abs=1e-5)
+        assert said(result) == truth.stacked(stack, request, cast.by_digest)
         assert "".join(delta.text for delta in deltas if isinstance(delta, TextDelta)) == result.text
         assert said(engine.infer(request)) == said(result)
         chosen.add((stack.router.name, decision.adapter and decision.adapter.digest))
@@ -192,7 +72,7 @@ def test_alone_and_streamed_it_equals_peft(world: Any, cast: Activated, peft: Pe
 
 
 @torch.no_grad()
-def test_what_follows_a_prefix_has_peft_s_logits(world: Any, cast: Activated, peft: Peft) -> None:
+def test_what_follows_a_prefix_has_peft_s_logits(world: Any, cast: Activated, truth: Truth) -> None:
     """Prefixes of different lengths side by side, behind which different adapters go on."""
     runner = Runner(make_model(world.processor), world.processor)
     slots, shape = LoraSlots(runner.model), BaseShape.of(runner.model.config.get_text_config().to_dict())
@@ -211,31 +91,34 @@ def test_what_follows_a_prefix_has_peft_s_logits(world: Any, cast: Activated, pe
     with slots.use(slots.rows([1, 2, 3])):
         logits = prefill(runner.model, join([*map(Continuation, cards, prompts, begun)], runner.model.device)).logits
     for name, request, row in zip(names, requests, logits, strict=True):
-        right = peft.model(name)(**peft.inputs(name, request)).logits[0, -1]
+        alone, inputs = truth.model(cast.folders[name]), truth.inputs(cast.folders[name], request)
+        right = alone(**inputs).logits[0, -1]
         assert (row - right).abs().max() < 1e-5 * right.abs().max()
-        without = peft.model(name).get_base_model()(**peft.inputs(name, request)).logits[0, -1]
+        without = alone.get_base_model()(**inputs).logits[0, -1]
         assert (row - without).abs().max() > 0.1, "the adapter changes something"
 
 
-def test_company_changes_nobody_s_tokens(world: Any, cast: Activated, peft: Peft, engine: InProcessEngine) -> None:
+def test_company_changes_nobody_s_tokens(world: Any, cast: Activated, truth: Truth, engine: InProcessEngine) -> None:
     """Together, joining late, and beside plain stacks and experts that are asked alone."""
     asked = ask(world, cast, 12)
-    right = [peft.stacked(stack, request) for stack, request in asked]
+    right = [truth.stacked(stack, request, cast.by_digest) for stack, request in asked]
     experts = [(name, replace(request, max_tokens=5)) for name, (_, request) in zip(EXPERTS, asked, strict=False)]
     assert [said(result) for result in engine.infer_many([request for _, request in asked])] == right
     with ThreadPoolExecutor(8) as threads:
         late = [threads.submit(engine.infer, request) for _, request in asked]
         alone = [threads.submit(engine.generate_many, cast.refs[name], [request]) for name, request in experts]
         assert [said(future.result()) for future in late] == right
-        assert [future.result() for future in alone] == [[peft.answer(*expert)] for expert in experts]
+        assert [future.result() for future in alone] == [
+            [truth.answer(cast.folders[name], one)] for name, one in experts
+        ]
 
 
-def test_as_models_of_the_openai_protocol_they_answer_the_same(world: Any, cast: Activated, peft: Peft) -> None:
+def test_as_models_of_the_openai_protocol_they_answer_the_same(world: Any, cast: Activated, truth: Truth) -> None:
     with served(InProcessEngine.load(world.base, world.store.path), TOKEN) as url:
         http = HttpEngine(url, TOKEN, str(world.store.root))
         for stack, request in ask(world, cast, 8):
             http.deploy(stack)
-            assert said(http.infer(request)) == peft.stacked(stack, request)
+            assert said(http.infer(request)) == truth.stacked(stack, request, cast.by_digest)
         http.close()
 
 
@@ -251,7 +134,7 @@ def test_a_server_that_knows_no_activation_is_given_none(world: Any, cast: Activ
     http.deploy(world.stack)
 
 
-def test_deploys_in_between_change_no_tokens(world: Any, cast: Activated, peft: Peft) -> None:
+def test_deploys_in_between_change_no_tokens(world: Any, cast: Activated, truth: Truth) -> None:
     engine = InProcessEngine.load(world.base, world.store.path, Limits(stacks=2, adapters=1))
     asked = ask(world, cast, 12)
     try:
@@ -259,7 +142,7 @@ def test_deploys_in_between_change_no_tokens(world: Any, cast: Activated, peft: 
         for stack, request in asked:
             engine.deploy(stack)
             waiting.append(engine.submit_infer(request))
-        assert [said(future.result()) for future in waiting] == [peft.stacked(*one) for one in asked]
+        assert [said(future.result()) for future in waiting] == [truth.stacked(*one, cast.by_digest) for one in asked]
     finally:
         engine.close()
 
@@ -291,7 +174,7 @@ def test_the_base_reads_a_shared_prefix_once(
     assert {(True, True, True), (True, False, False), (False, True, False)} <= seen
 
 
-def test_too_little_memory_halves_the_batch_and_goes_on(world: Any, cast: Activated, peft: Peft) -> None:
+def test_too_little_memory_halves_the_batch_and_goes_on(world: Any, cast: Activated, truth: Truth) -> None:
     asked = [(stack, replace(request, max_tokens=9)) for stack, request in ask(world, cast, 8)]
     step = worker.step
 
@@ -317,7 +200,7 @@ def test_too_little_memory_halves_the_batch_and_goes_on(world: Any, cast: Activa
         assert engine.status()["batch"] in (1, 2)
     finally:
         engine.close()
-    assert [said(result) for result in results] == [peft.stacked(*one) for one in asked]
+    assert [said(result) for result in results] == [truth.stacked(*one, cast.by_digest) for one in asked]
 
 
 def test_a_plain_lora_cannot_continue_a_prefix(world: Any, cast: Activated, engine: InProcessEngine) -> None:
@@ -353,17 +236,17 @@ def test_cards_tell_who_shares(cast: Activated) -> None:
     assert not any(share_prefix(plain, read_card(cast, name)) for name in cast.folders)
 
 
-def test_a_peft_model_is_scored_and_answers_as_peft_itself(world: Any, cast: Activated, peft: Peft) -> None:
+def test_a_peft_model_is_scored_and_answers_as_peft_itself(world: Any, cast: Activated, truth: Truth) -> None:
     """What training measures itself by: the base called directly, with the adapter at work from its invocation on."""
     requests = [replace(request, max_tokens=6) for request in world.requests(4)]
     images, words = [decode(request.image) for request in requests], [request.prompt for request in requests]
-    router, expert = peft.model("router"), peft.model("am")
+    router, expert = truth.model(cast.folders["router"]), truth.model(cast.folders["am"])
     scores = route_scores(router, world.processor, AdapterCard.read(cast.folders["router"]), images, words, 3)
     for row, request in zip(scores, requests, strict=True):
-        assert row == pytest.approx(peft.scores("router", request), abs=1e-5)
+        assert row == pytest.approx(truth.scores(cast.folders["router"], request), abs=1e-5)
     assert not any(module._forward_pre_hooks for module in router.modules())
     texts = generate_batch(expert, world.processor, AdapterCard.read(cast.folders["am"]), images, words, 6, 3)
-    assert texts == [peft.answer("am", request) for request in requests]
+    assert texts == [truth.answer(cast.folders["am"], request) for request in requests]
 
 
 def test_an_adapter_with_another_invocation_is_refused(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from itertools import permutations
+from itertools import chain, cycle, permutations
 from pathlib import Path
 from typing import Any
 
@@ -14,36 +14,55 @@ import pytest
 from adapters.card import AdapterCard
 from inference.engines.in_process import InProcessEngine, Limits
 from inference.engines.in_process.files import ReadAdapter, read_adapter
-from inference.engines.types import AdapterRef, StackedResult, StackSpec, content_digest
+from inference.engines.types import AdapterRef, Request, StackedResult, StackSpec, TextDelta, content_digest
+from tests.inference.engines.activated import Activated
 from tests.inference.engines.small import make_adapter, make_model
 from tests.inference.engines.truth import Truth
 
 CLIENTS, DEPLOYS = 64, 100
 
 
-def test_no_request_fails_or_gets_another_adapter_while_stacks_change(world: Any, truth: Truth, tmp_path: Path) -> None:
-    """Every stack names other versions under the same names; versions are evicted and come back."""
+def many_stacks(world: Any, cast: Activated, second: AdapterRef) -> list[StackSpec]:
+    """Every order of plain and of activated experts under the same names, with each router in turn."""
+    names = [expert.name for expert in world.stack.experts]
+    plain, activated = [ref.digest for ref in world.stack.experts], [cast.refs[name].digest for name in names]
+    routers = cycle((world.stack.router, cast.refs["router"], second, cast.refs["plain-router"], cast.refs["router"]))
+    orders = chain.from_iterable(zip(permutations(plain), permutations(activated), strict=True))
+    return [
+        StackSpec(world.stack.base, router, tuple(map(AdapterRef, names, order)))
+        for router, order in zip(routers, orders, strict=False)
+    ]
+
+
+def ask(engine: InProcessEngine, request: Request, is_streamed: bool) -> StackedResult:
+    """The result, whose text is that of the stream's pieces."""
+    if not is_streamed:
+        return engine.infer(request)
+    decision, *deltas, result = engine.stream(request)
+    assert isinstance(result, StackedResult) and decision == result.decision
+    assert "".join(delta.text for delta in deltas if isinstance(delta, TextDelta)) == result.text
+    return result
+
+
+def test_no_request_fails_or_gets_another_adapter_while_stacks_change(
+    world: Any, cast: Activated, truth: Truth, tmp_path: Path
+) -> None:
+    """Every stack names other versions under the same names, plain or activated; versions are evicted and come back."""
     other = make_adapter(
         lambda: make_model(world.processor), tmp_path / "router9", AdapterCard.read(world.folders["router"])
     )
-    folders = {ref.digest: world.folders[ref.name] for ref in (*world.stack.experts, world.stack.router)}
     second = AdapterRef("router", world.store.add(other).digest)
-    folders[second.digest] = other
-    routers = (world.stack.router, second)
-    digests = [expert.digest for expert in world.stack.experts]
-    names = [expert.name for expert in world.stack.experts]
-    stacks = [
-        StackSpec(world.stack.base, routers[number % 2], tuple(map(AdapterRef, names, order)))
-        for number, order in enumerate(permutations(digests))
-    ]
+    folders = world.by_digest | cast.by_digest | {second.digest: other}
+    stacks = many_stacks(world, cast, second)
     by_digest = {stack.digest: stack for stack in stacks}
     requests = world.requests(5)
 
     engine = InProcessEngine.load(world.base, world.store.path, Limits(stacks=6, adapters=2, batch=16, deadline_s=600))
     engine.deploy(stacks[0])
-    cards = [AdapterCard.read(folder) for folder in world.folders.values()]
-    templates = {card.human: engine._runner.prompts.template(card) for card in cards if card.kind == "expert"}
-    assert len(set(templates.values())) == 2
+    templates = {
+        digest: engine._runner.prompts.template(AdapterCard.read(folder)) for digest, folder in folders.items()
+    }
+    assert len(set(templates.values())) > 3
     live, done = [stacks[0].digest], threading.Event()
     answered: list[tuple[int, StackedResult]] = []
     failures: list[BaseException] = []
@@ -54,7 +73,7 @@ def test_no_request_fails_or_gets_another_adapter_while_stacks_change(world: Any
             index = turn % len(requests)
             turn += 1
             try:
-                answered.append((index, engine.infer(replace(requests[index], stack=live[0]))))
+                answered.append((index, ask(engine, replace(requests[index], stack=live[0]), number % 2 == 0)))
             except BaseException as error:
                 failures.append(error)
 
@@ -79,7 +98,7 @@ def test_no_request_fails_or_gets_another_adapter_while_stacks_change(world: Any
     for index, result in answered:
         stack, decision = by_digest[result.decision.stack], result.decision
         assert decision.router == stack.router
-        assert decision.label == truth.route(folders[stack.router.digest], requests[index])
+        assert (decision.label, result.text) == truth.stacked(stack, requests[index], folders)
         assert result.receipt is not None
         receipt = result.receipt
         assert receipt.router is not None
@@ -93,10 +112,9 @@ def test_no_request_fails_or_gets_another_adapter_while_stacks_change(world: Any
             card = AdapterCard.read(folders[decision.adapter.digest])
             assert receipt.expert.digest == decision.adapter.digest
             assert (receipt.expert.min_pixels, receipt.expert.max_pixels) == (card.min_pixels, card.max_pixels)
-            assert receipt.expert.template == templates[card.human]
+            assert receipt.expert.template == templates[decision.adapter.digest]
             assert decision.adapter in stack.experts
             assert decision.adapter.name == decision.label
-            assert result.text == truth.answer(folders[decision.adapter.digest], requests[index])
 
 
 def test_who_deploys_the_same_stack_at_once_reads_each_adapter_once(
