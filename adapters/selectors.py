@@ -53,6 +53,6 @@ def promotion_of(stack: Stack) -> Promotion | None:
 
 
 def baseline_of(stack: Stack) -> Evaluation | None:
-    """The evaluation that the stack was promoted on, or else the newest of its router."""
+    """The evaluation that the stack was promoted on; for one promoted without, the first that its router got."""
     made = Promotion.objects.filter(stack=stack, evaluation__isnull=False).order_by("-id").first()
-    return made.evaluation if made else Evaluation.objects.filter(version=stack.router).first()
+    return made.evaluation if made else Evaluation.objects.filter(version=stack.router).order_by("id").first()

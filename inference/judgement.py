@@ -18,25 +18,30 @@ class Judgement:
     evaluation: Evaluation | None = None
 
 
-def judge(version: AdapterVersion, serving: Stack | None, evaluation: Evaluation | None = None) -> Judgement:
-    """Whether the router `version` may serve, by `evaluation` or any of its evaluations.
+def judge(stack: Stack, serving: Stack | None, evaluation: Evaluation | None = None) -> Judgement:
+    """Whether `stack` may serve, by `evaluation` or any evaluation of its router.
 
     Where another router serves, the exact McNemar test on the same samples must say that it is better. A class that
     the serving router does not know counts as its mistake; so that a new class cannot hide a loss elsewhere, the
-    challenger must not be worse on the classes that both know.
+    challenger must not be worse on the classes that both know. Where the same router serves with other experts, the
+    test is of the answers.
     """
+    version = stack.router
     evaluations = [evaluation] if evaluation else list(Evaluation.objects.filter(version=version))
     if not evaluations:
         return Judgement(False, f"{version} was never evaluated: evaluate it before it goes live.")
     if serving is None:
         return Judgement(True, f"{version} is the first to serve: {_figure(evaluations[0])}.", evaluations[0])
-    if serving.router_id == version.pk:
-        if evaluation is not None and evaluation.stack_id not in (None, serving.pk):
-            return _compare_answers(evaluation, serving)
+    if serving.pk == stack.pk:
         return Judgement(True, f"{version} serves already.", evaluations[0])
-    judgements = [judged for row in evaluations if (judged := _compare(row, serving.router))]
-    if not judgements:
+    if serving.router_id == version.pk:
+        answered = [row for row in evaluations if row.stack_id == stack.pk]
+        judgements = [judged for row in answered if (judged := _compare_answers(row, serving))]
+        words = f"{version} with these experts and with those that serve was never evaluated on the same samples: "
+    else:
+        judgements = [judged for row in evaluations if (judged := _compare(row, serving.router))]
         words = f"{version} and the serving {serving.router} were never evaluated on the same samples: "
+    if not judgements:
         return Judgement(False, words + "evaluate both on one dataset.")
     return max(judgements, key=lambda judged: judged.may_serve)
 
@@ -55,7 +60,7 @@ def _compare(evaluation: Evaluation, serving: AdapterVersion) -> Judgement | Non
     return Judgement(True, f"{challenger} beats the serving {serving}; {verdict}.", evaluation)
 
 
-def _compare_answers(evaluation: Evaluation, serving: Stack) -> Judgement:
+def _compare_answers(evaluation: Evaluation, serving: Stack) -> Judgement | None:
     """The same router with other experts: what counts is which samples are answered right, end to end."""
     challenger = answered_right(evaluation)
     for row in Evaluation.objects.filter(stack=serving, dataset_digest=evaluation.dataset_digest):
@@ -63,7 +68,7 @@ def _compare_answers(evaluation: Evaluation, serving: Stack) -> Judgement:
             verdict = compare(answered_right(row), challenger)
             words = f"{evaluation.version} with other experts, by right answers: {verdict}."
             return Judgement(verdict.outcome == Outcome.BETTER, words, evaluation)
-    return Judgement(False, f"{evaluation.version} with other experts was never compared with {serving}.", evaluation)
+    return None
 
 
 def _figure(evaluation: Evaluation) -> str:

@@ -71,13 +71,13 @@ def _ask(method: Callable[[Request], Answer], request: Request, stack: Stack) ->
 def promote(version: AdapterVersion, *, force: bool = False, reason: str = "") -> Stack:
     """Put the router `version`, with the current experts, live; the old stack serves until the moment of the switch.
 
-    Refused with an InputError unless the version was evaluated and, where another router serves, beats that one on
+    Refused with an InputError unless the version was evaluated and, where another stack serves, beats that one on
     the same samples (see `judge`); `force` leaves the comparison out, never the loading.
     """
     stack, serving = build_stack(version), champion()
     evaluation = Evaluation.objects.filter(version=version).first()
     if not force:
-        judgement = judge(version, serving)
+        judgement = judge(stack, serving)
         if not judgement.may_serve:
             raise InputError(judgement.words)
         evaluation, reason = judgement.evaluation, reason or judgement.words

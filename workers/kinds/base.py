@@ -21,12 +21,14 @@ class Params(BaseModel):
 class Resolved:
     """What the parameters mean at the launch: the recipe's `spec`, and the rows (by key) it was made from.
 
-    `digests` says by content hash what lies at each path in the spec, so that equal work can be told.
+    `digests` says by content hash what lies at each path in the spec, so that equal work can be told; `owner` is the
+    name of what the result belongs to, where the spec does not tell: equal work for another is not its own.
     """
 
     spec: dict[str, Any]
     inputs: dict[str, int] = field(default_factory=dict)
     digests: dict[str, str] = field(default_factory=dict)
+    owner: str = ""
 
 
 class Kind(Protocol):

@@ -97,13 +97,13 @@ def resolve(params: Params) -> Resolved:
 
     if version.adapter.kind == Adapter.Kind.EXPERT:
         spec["expert"] = folder(version)
-        return Resolved(spec, inputs, digests)
+        return Resolved(spec, inputs, digests, owner=str(version))
     spec["router"] = folder(version)
     if params.stack:
         stack = _serving() if params.serving else build_stack(version)
         inputs["stack"] = stack.pk
         spec["experts"] = {expert.adapter.name: folder(expert) for expert in stack.experts.select_related("adapter")}
-    return Resolved(spec, inputs, digests)
+    return Resolved(spec, inputs, digests, owner=str(version))
 
 
 def finalize(run: Run, outputs: Path) -> dict[str, Any]:

@@ -56,8 +56,8 @@ def resolve(params: Params) -> Resolved:
     base = configured_base()
     where = {"what": params.what, "place": params.place, "environment": _environment()}
     if params.what == "source":
-        return Resolved({**where, "format": params.format})
-    return Resolved({**where, "base": base.path, "base_fingerprint": base.fingerprint})
+        return Resolved({**where, "format": params.format}, owner=params.name)
+    return Resolved({**where, "base": base.path, "base_fingerprint": base.fingerprint}, owner=params.name)
 
 
 def finalize(run: Run, outputs: Path) -> dict[str, Any]:

@@ -41,7 +41,8 @@ def resolve(params: Params) -> Resolved:
         "base_revision": base.revision or None,
         **optional,
     }
-    return Resolved(spec, digests={dataset.path: dataset.digest, base.path: base.fingerprint})
+    digests = {dataset.path: dataset.digest, base.path: base.fingerprint}
+    return Resolved(spec, digests=digests, owner=str(dataset))
 
 
 def finalize(run: Run, outputs: Path) -> dict[str, Any]:

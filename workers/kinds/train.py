@@ -57,7 +57,7 @@ def resolve(params: Params) -> Resolved:
         "device": settings.BASE_MODEL["device"],
         "dtype": settings.BASE_MODEL["dtype"],
     }
-    return Resolved(spec, digests={prepared.path: prepared.digest, base.path: base.fingerprint})
+    return Resolved(spec, digests={prepared.path: prepared.digest, base.path: base.fingerprint}, owner=params.adapter)
 
 
 def finalize(run: Run, outputs: Path) -> dict[str, Any]:

@@ -134,7 +134,7 @@ def _challenge(pipeline: Pipeline, steps: list[Run]) -> Conclusion:
     stack = evaluation.stack or build_stack(evaluation.version)
     if serving is not None and serving.pk == stack.pk:
         return Conclusion(Status.SUCCEEDED, f"Nothing new: this stack serves already.{_reused(steps)}")
-    judgement = judge(evaluation.version, serving, evaluation)
+    judgement = judge(stack, serving, evaluation)
     words = f"{judgement.words}{_reused(steps)}"
     if not judgement.may_serve:
         return Conclusion(Status.SUCCEEDED, f"{words} The serving router stays.")

@@ -85,8 +85,8 @@ def alarm(pipeline: Pipeline, evaluations: list[Evaluation]) -> Alarm:
     """Compare with the figure at promotion, by a test: paired on the same samples, unpaired on fresh ones."""
     stack = Stack.objects.filter(digest=pipeline.wish["stack"]).first()
     baseline = baseline_of(stack) if stack else None
-    if stack is None or baseline is None:
-        return Alarm(False, f"{evaluations[0]}; there is no figure at promotion to compare with.")
+    if stack is None or baseline is None or baseline in evaluations:
+        return Alarm(False, f"{evaluations[0]}; there is no earlier figure to compare with.")
     findings = [fall(baseline, now) for now in evaluations if now.version_id == stack.router_id]
     words = " ".join(words for _, words in findings) or "Another router went live meanwhile."
     made = promotion_of(stack)

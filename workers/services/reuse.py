@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from django.db import transaction
+
 from adapters.services import set_current, store
 from datasets_app.errors import InputError
 from workers.kinds.base import Resolved
@@ -17,8 +19,11 @@ from workers.states import Status
 
 
 def fingerprint(kind: str, resolved: Resolved) -> str:
-    """Hash of the work: the recipe, its spec, in which every path stands for what lies there, and its libraries."""
-    work = json.dumps([kind, _by_content(resolved.spec, resolved.digests), versions(kind)], sort_keys=True)
+    """Hash of the work: the recipe, its spec, in which every path stands for what lies there, its libraries, and
+    whose the result will be.
+    """
+    spec = _by_content(resolved.spec, resolved.digests)
+    work = json.dumps([kind, spec, versions(kind), resolved.owner], sort_keys=True)
     return "sha256:" + hashlib.sha256(work.encode()).hexdigest()
 
 
@@ -39,9 +44,11 @@ def take_result(run: Run) -> bool:
             continue
         fields = {name: getattr(done, name) for name in RESULTS}
         seen = {"spec": run.spec, "inputs": run.inputs, "fingerprint": run.fingerprint, "summary": done.summary}
-        if move(run, Status.SUCCEEDED, reused_from=done.reused_from or done, **seen, **fields):
-            if done.adapter_version is not None:
+        with transaction.atomic():
+            taken = move(run, Status.SUCCEEDED, reused_from=done.reused_from or done, **seen, **fields)
+            if taken and done.adapter_version is not None:
                 set_current(done.adapter_version)
+        if taken:
             return True
     return False
 

@@ -15,8 +15,10 @@ from django.utils import timezone
 
 from adapters.models import AdapterVersion, Alias, Evaluation, Promotion, Stack
 from adapters.services import build_stack, switch_champion
+from datasets_app.errors import InputError
 from inference.engines.base import EngineError
 from inference.judgement import judge
+from inference.services import promote
 from tests.cast import digest, make_adapter, make_champion, make_run, make_version
 from tests.workers.services.conftest import RecordingEngine
 from workers.models import Notice, Pipeline, Run
@@ -123,9 +125,25 @@ def test_of_a_year_of_nightly_evaluations_a_verdict_reads_but_three_reports(worl
         evaluated(world.serving.router, world.serving, WITHOUT, of=1)
     challenger = evaluated(world.version, world.stack, GOOD, of=1)
     with CaptureQueriesContext(connection) as queries:
-        judge(world.version, world.serving, Evaluation.objects.get(pk=challenger.pk))
+        judge(world.stack, world.serving, Evaluation.objects.get(pk=challenger.pk))
     read = [query["sql"] for query in queries if '"report"' in query["sql"]]
     assert len(read) <= 3  # the challenger's; the champion's, for all classes and for those that both know
+
+
+def test_the_serving_router_with_other_experts_must_answer_better(world: World, engine: RecordingEngine) -> None:
+    router = world.serving.router
+    evaluated(router, world.serving, {"calendar": 25, "claim-window": 40})
+    make_version(world.serving.experts.get(adapter__name="calendar").adapter)
+    other = build_stack(router)
+    with pytest.raises(InputError, match=r"with these experts .* was never evaluated on the same samples"):
+        promote(router)
+    evaluated(router, other, {"calendar": 25, "claim-window": 40})
+    with pytest.raises(InputError, match="with other experts, by right answers"):
+        promote(router)
+    assert (world.live, engine.deployed) == (world.serving, [])
+    better = evaluated(router, other, {"calendar": 40, "claim-window": 40})
+    assert promote(router) == world.live == other
+    assert Promotion.objects.get().evaluation == better
 
 
 def test_never_makes_a_challenger(world: World, engine: RecordingEngine) -> None:

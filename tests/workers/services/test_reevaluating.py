@@ -68,6 +68,17 @@ def test_a_fall_on_the_same_samples_goes_back_once(world: World, caplog: pytest.
     assert live() == world.serving
 
 
+def test_a_stack_that_went_live_without_a_figure_is_held_to_its_first(world: World) -> None:
+    Promotion.objects.update(evaluation=None)
+    Evaluation.objects.all().delete()
+    first = evaluated(world.version, world.stack, GOOD)
+    assert "no earlier figure to compare with" in vigil(world, first, rollback=True).verdict
+    second = evaluated(world.version, world.stack, GOOD)
+    assert "no significant fall" in vigil(world, second, rollback=True, name="second").verdict
+    third = evaluated(world.version, world.stack, {**GOOD, "calendar": 25})
+    assert "Rolled back" in vigil(world, third, rollback=True, name="third").verdict
+
+
 def test_without_the_policy_a_fall_is_only_told(world: World) -> None:
     pipeline = vigil(world, evaluated(world.version, world.stack, {**GOOD, "calendar": 25}), rollback=False)
     assert "a significant fall" in pipeline.verdict

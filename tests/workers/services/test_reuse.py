@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from adapters.services import configured_base
 from datasets_app.models import SourceDataset
+from datasets_app.selectors import get_prepared
 from datasets_app.services import register_source
-from workers.kinds import generate_dataset
+from tests.cast import make_prepared, make_routing_dataset
+from workers.kinds import generate_dataset, train
 from workers.kinds.base import Resolved
 from workers.models import Run
 from workers.recipes import RECIPES, packages
@@ -59,6 +62,35 @@ def test_a_source_that_has_changed_is_other_work(experts: list[str], tmp_path: P
     (copy / "data.jsonl").write_text("\n".join(rows[1:]) + "\n")
     register_source("calendar", copy)
     assert fingerprint("generate_dataset", generate_dataset.resolve(params)) != before
+
+
+def test_the_same_source_under_another_name_is_prepared_for_itself(experts: list[str], drive: Drive) -> None:
+    """What was made for one dataset would not be found for the other."""
+    calendar = SourceDataset.objects.get(name="calendar")
+    copy = register_source("diary", Path(calendar.path))
+    done = drive(launch("preprocess", {"dataset": "calendar"}, name="first", reuse=True))
+    assert done.status == Status.SUCCEEDED, done.error
+    own = launch("preprocess", {"dataset": "diary"}, name="second", reuse=True)
+    again = launch("preprocess", {"dataset": "calendar"}, name="third", reuse=True)
+    advance_all()
+    again.refresh_from_db()
+    assert (again.status, again.reused_from) == (Status.SUCCEEDED, done)
+    own = drive(own)
+    assert (own.status, own.reused_from) == (Status.SUCCEEDED, None), own.error
+    base = configured_base().fingerprint
+    assert get_prepared(copy, base).digest == get_prepared(calendar, base).digest
+
+
+def test_equal_training_for_another_adapter_is_other_work(db: None) -> None:
+    dataset = make_routing_dataset()
+    prepared = make_prepared(dataset)
+    prepared.base = configured_base().fingerprint
+    prepared.save()
+    work = [
+        fingerprint("train", train.resolve(train.Params(dataset=dataset.name, adapter=name)))
+        for name in ("router", "router", "second")
+    ]
+    assert work[0] == work[1] != work[2]
 
 
 @pytest.mark.parametrize(
