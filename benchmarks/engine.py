@@ -3,7 +3,7 @@
 Everything is timed side by side, in turn, on one model with random weights (`tiny` is the repository's own base), so
 that a busy machine slows all of it alike: only the ratios mean something. With one CPU thread it is the process's own
 CPU time that counts, which other processes hardly disturb, else the time that passes. Prints medians and quartiles,
-writes `benchmarks/results/engine.json`; a size that is not the machine's own goes to `engine-SIZE.json`. Ratios called
+writes after each round `benchmarks/results/engine.json`; a size that is not the machine's own goes to `engine-SIZE.json`. Ratios called
 `over` are of times, smaller is better, save `eight.*`: those are of throughputs, larger is better. `ratios` holds each
 one's spread over the rounds.
 
@@ -24,11 +24,12 @@ import statistics
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import torch
 from PIL import Image
@@ -172,7 +173,7 @@ class Bench:
         for future in [self.engine.submit_infer(request) for request in requests]:
             future.result()
 
-    def report(self, rounds: int) -> dict[str, object]:
+    def report(self, rounds: int) -> dict[str, Any]:
         """The machine, the ratios of single requests, and the medians of all times."""
         times = self.times
         return {
@@ -198,7 +199,7 @@ class Bench:
             "ms": {name: spread(values) for name, values in times.items()},
         }
 
-    def report_together(self) -> dict[str, object]:
+    def report_together(self) -> dict[str, Any]:
         """The ratios of many requests at once, and what many adapters took to load."""
         return {
             "eight": {
@@ -273,6 +274,25 @@ def clock_name() -> str:
     """Which of Python's clocks counts."""
     alone = torch.get_num_threads() == 1 and not torch.cuda.is_available()
     return "process_time" if alone else "perf_counter"
+
+
+def measured(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """What is known after each round."""
+    with tempfile.TemporaryDirectory() as folder:
+        populations = POPULATIONS[:1] if options.alone else POPULATIONS
+        bench = Bench(SIZES[options.size], Path(folder), options.tokens, populations)
+        try:
+            bench.deploy()
+            for stack in (bench.stacks[3, 0], bench.activated):  # warm
+                bench.engine.infer(replace(bench.request(0, 0), stack=stack.digest))
+            for number in tqdm(range(1, options.rounds + 1), desc="rounds"):
+                bench.alone(number)
+                if not options.alone:
+                    bench.together(number, options.concurrent)
+                together = {} if options.alone else bench.report_together()
+                yield bench.report(number) | together | {"ratios": bench.ratios}
+        finally:
+            bench.engine.close()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
