@@ -3,9 +3,9 @@
 Everything is timed side by side, in turn, on one model with random weights (`tiny` is the repository's own base), so
 that a busy machine slows all of it alike: only the ratios mean something. With one CPU thread it is the process's own
 CPU time that counts, which other processes hardly disturb, else the time that passes. Prints medians and quartiles,
-writes after each round `benchmarks/results/engine.json`; a size that is not the machine's own goes to `engine-SIZE.json`. Ratios called
-`over` are of times, smaller is better, save `eight.*`: those are of throughputs, larger is better. `ratios` holds each
-one's spread over the rounds.
+writes `benchmarks/results/engine.json` after each round; a size that is not the machine's own goes to
+`engine-SIZE.json`. Ratios called `over` are of times, smaller is better, save `eight.*`: those are of throughputs,
+larger is better. `ratios` holds each one's spread over the rounds.
 
 `bounds` are what a processor allows that vision and prompts fill already (the tiny base's don't), from the stages of
 single requests: alone, stacking costs at least one more pass over the prompt; eight at once save at most the decoding.
