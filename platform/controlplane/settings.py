@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
-from django.urls import reverse_lazy
 
+from controlplane.compute import COMPUTE, COMPUTE_DEFAULT, LEASE_SECONDS, RUN_LIMITS  # noqa: F401
 from controlplane.env import DATA, LOCAL, ROOT, broker_socket, env
-from workers.remote.machines import MACHINES, TIME_LIMITS
-from workers.remote.names import Names
+from controlplane.navigation import UNFOLD  # noqa: F401
 
 SECRET_KEY = env.str("SECRET_KEY", "")
 if len(SECRET_KEY) < 40 or SECRET_KEY.startswith("django-insecure"):
@@ -172,67 +170,6 @@ SPECTACULAR_SETTINGS = {
         "RunStatus": "workers.states.Status",
     },
 }
-
-
-def _page(title: str, icon: str, model: str) -> dict[str, object]:
-    return {"title": title, "icon": icon, "link": reverse_lazy(f"admin:{model}_changelist")}
-
-
-UNFOLD = {
-    "SITE_TITLE": "Switchyard",
-    "SITE_HEADER": "Switchyard",
-    "SITE_SUBHEADER": "LoRA experts and their router",
-    "SITE_SYMBOL": "alt_route",
-    "SHOW_HISTORY": False,
-    "SHOW_VIEW_ON_SITE": False,
-    "COMMAND": {"search_models": True},
-    "SIDEBAR": {
-        "show_search": True,
-        "navigation": [
-            {
-                "title": "Work",
-                "items": [
-                    _page("Pipelines", "account_tree", "workers_pipeline"),
-                    _page("Runs", "play_circle", "workers_run"),
-                    _page("Schedules", "schedule", "django_celery_beat_periodictask"),
-                    _page("Slots", "event_available", "workers_slot"),
-                    _page("Notices", "notifications", "workers_notice"),
-                ],
-            },
-            {
-                "title": "Adapters",
-                "items": [
-                    _page("Adapters", "extension", "adapters_adapter"),
-                    _page("Versions", "history", "adapters_adapterversion"),
-                    _page("Evaluations", "query_stats", "adapters_evaluation"),
-                    _page("Stacks", "layers", "adapters_stack"),
-                    _page("Aliases", "flag", "adapters_alias"),
-                    _page("Promotions", "published_with_changes", "adapters_promotion"),
-                    _page("Base models", "foundation", "adapters_basemodel"),
-                ],
-            },
-            {
-                "title": "Datasets",
-                "items": [
-                    _page("Sources", "photo_library", "datasets_app_sourcedataset"),
-                    _page("Routing datasets", "dataset", "datasets_app_routingdataset"),
-                    _page("Prepared datasets", "inventory_2", "datasets_app_prepareddataset"),
-                ],
-            },
-            {
-                "title": "Administration",
-                "collapsible": True,
-                "items": [
-                    _page("Users", "person", "auth_user"),
-                    _page("Groups", "group", "auth_group"),
-                    _page("API tokens", "key", "knox_authtoken"),
-                    _page("Failed log-ins", "lock", "axes_accessattempt"),
-                    {"title": "API documentation", "icon": "api", "link": reverse_lazy("docs")},
-                ],
-            },
-        ],
-    },
-}
 DATA_UPLOAD_MAX_MEMORY_SIZE = 28 * 1024 * 1024  # a 20 MiB image as base64
 CSRF_FAILURE_VIEW = "inference.api.errors.csrf_failure"
 
@@ -281,52 +218,6 @@ BASE_MODEL: dict[str, Any] = {
 }
 DATA_ROOT = DATA
 VOLUMES_ROOT = DATA / "volumes"  # where import_loras finds the volumes that its file names
-COMPUTE: dict[str, Any] = {
-    "local": {
-        "BACKEND": "workers.compute.local.LocalCompute",
-        "OPTIONS": {"root": str(DATA / "jobs")},
-        "SLOTS": env.int("SWITCHYARD_LOCAL_SLOTS"),
-    },
-    "modal": {
-        "BACKEND": "workers.compute.modal.ModalCompute",
-        "OPTIONS": {
-            "root": str(DATA / "modal"),
-            "environment": env.str("MODAL_ENVIRONMENT", "") or None,
-            "version": env.int("SWITCHYARD_MODAL_VERSION") or None,
-            **asdict(Names.from_env()),
-        },
-        "SLOTS": env.int("SWITCHYARD_MODAL_SLOTS"),
-        "POLL": timedelta(seconds=5),
-        "DEADLINE": timedelta(hours=env.float("SWITCHYARD_MODAL_DEADLINE_HOURS")),
-        # Dollars a second, as published in May 2026; to be compared with modal.com/pricing now and then. That of a GPU
-        # is without the processor beside it, which adds a few percent; "cpu" is 8 cores and 32 GiB.
-        "PRICES": {
-            "B200": 0.001736,
-            "H200": 0.001261,
-            "H100": 0.001097,
-            "A100-80GB": 0.000694,
-            "A100-40GB": 0.000583,
-            "L40S": 0.000542,
-            "A10": 0.000306,
-            "L4": 0.000222,
-            "T4": 0.000164,
-            "cpu": 0.000176,
-        },
-        "MACHINES": MACHINES,
-        "TIME_LIMITS": TIME_LIMITS,
-        "MAX_PER_RUN": env.float("SWITCHYARD_MODAL_MAX_PER_RUN"),  # dollars; 0 is no cap
-        "MAX_PER_DAY": env.float("SWITCHYARD_MODAL_MAX_PER_DAY"),
-    },
-}
-COMPUTE_DEFAULT = env.str("SWITCHYARD_COMPUTE")
-LEASE_SECONDS = env.float("SWITCHYARD_LEASE_SECONDS")  # how long a killed worker holds up what it was at
-RUN_LIMITS: dict[str, float] = {  # seconds
-    "LAUNCH": 30 * 60,  # a backend that takes no job fails the run after that
-    "STALL": env.float("SWITCHYARD_STALL_SECONDS"),  # a job without progress is cancelled, and launched again
-    "CANCEL": 2 * 60,  # from the wish to end a job to giving it up
-    "FINALIZE": 30 * 60,
-    "TOTAL": 7 * 24 * 3600,  # of a run without a time limit of its own
-}
 NOTIFY: dict[str, Any] = {
     "EMAILS": env.list("SWITCHYARD_NOTIFY_EMAILS"),
     "WEBHOOK_URL": env.str("SWITCHYARD_WEBHOOK_URL"),
