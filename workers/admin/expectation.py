@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 
 from django.conf import settings
 from django.utils.html import format_html, format_html_join
@@ -26,10 +27,7 @@ PIPELINES = {
 def expectation(kinds: Mapping[str, Sequence[str]]) -> SafeString:
     """A line for each."""
     backend = settings.COMPUTE_DEFAULT
-    rows = ((name, _words(steps, backend)) for name, steps in kinds.items())
+    each = cache(lambda kind: estimate(kind, HERE.get(kind, backend)))
+    rows = ((name, together(map(each, steps))) for name, steps in kinds.items())
     listed = format_html_join("", "<br>{}: {}", rows)
     return format_html("What it will take on {}, going by the last runs:{}", backend, listed)
-
-
-def _words(steps: Sequence[str], backend: str) -> str:
-    return str(together(estimate(kind, HERE.get(kind, backend)) for kind in steps))

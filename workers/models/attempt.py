@@ -40,6 +40,10 @@ class Attempt(models.Model):
 
     class Meta:
         ordering = ["run", "number"]
+        indexes = [
+            models.Index(fields=["ended_at"], name="attempt_ended"),
+            models.Index(fields=["cancel_due_at"], name="attempt_cancel_due"),
+        ]
         constraints = [
             models.UniqueConstraint(fields=["run", "number"], name="attempt_number_once_per_run"),
             # The limit of jobs at once, kept by the database whatever many processes launch.

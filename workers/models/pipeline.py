@@ -49,6 +49,10 @@ class Pipeline(models.Model):
 
     class Meta:
         ordering = ["-created_at"]
+        indexes = [
+            models.Index(fields=["outcome"], name="pipeline_outcome"),
+            models.Index(fields=["-created_at"], name="pipeline_newest"),
+        ]
 
     def __str__(self) -> str:
         return self.name

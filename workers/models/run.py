@@ -9,7 +9,7 @@ from adapters.models import AdapterVersion, Evaluation
 from datasets_app.models import PreparedDataset, RoutingDataset
 from datasets_app.validators import validate_name
 from workers.models.pipeline import Pipeline
-from workers.states import ACTIVE, TERMINAL, UNSUCCESSFUL, Status
+from workers.states import TERMINAL, UNSUCCESSFUL, Status
 
 
 class Run(models.Model):
@@ -71,7 +71,10 @@ class Run(models.Model):
     class Meta:
         ordering = ["-created_at", "-id"]
         indexes = [
-            models.Index(fields=["status"], condition=models.Q(status__in=sorted(ACTIVE)), name="run_active"),
+            # No index of a part of the rows: SQLite cannot see that a query with parameters asks for those alone.
+            models.Index(fields=["status", "kind", "backend", "-id"], name="run_status"),
+            models.Index(fields=["name", "-id"], name="run_name"),
+            models.Index(fields=["-created_at", "-id"], name="run_newest"),
             models.Index(fields=["fingerprint"], name="run_fingerprint"),
         ]
         constraints = [

@@ -26,12 +26,13 @@ from datasets_app.room import explain
 from inference.engines.base import EngineError
 from inference.judgement import judge
 from workers.models import Pipeline, Run
+from workers.selectors import with_runs
 from workers.services.limits import limit
 from workers.services.loading import load
 from workers.services.moves import LEASE
 from workers.services.notices import tell
 from workers.services.reevaluating import alarm
-from workers.states import Status
+from workers.states import ACTIVE, Status
 
 log = logging.getLogger(__name__)
 
@@ -58,11 +59,11 @@ class Switch:
     as_challenger: bool = False
 
 
-def conclude_all() -> int:
-    """Conclude every pipeline whose runs are over; how many were open."""
+def conclude_all() -> None:
+    """Conclude every pipeline whose runs are over."""
     free = Q(lease_until__isnull=True) | Q(lease_until__lt=timezone.now())
-    pipelines = list(Pipeline.objects.filter(free, outcome="").order_by("id"))
-    for pipeline in pipelines:
+    over = Pipeline.objects.filter(free, outcome="").exclude(runs__status__in=ACTIVE)
+    for pipeline in with_runs(over.order_by("id")):  # whatever changes them from now on, changes the version, too
         try:
             conclude(pipeline)
         except SoftTimeLimitExceeded:
@@ -73,7 +74,6 @@ def conclude_all() -> int:
         except Exception as error:
             log.exception("Pipeline %s could not be concluded; the next round tries again.", pipeline.name)
             fenced(pipeline, trouble=explain(error)[:500])
-    return len(pipelines)
 
 
 def conclude(pipeline: Pipeline) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, timedelta
 from decimal import Decimal
+from functools import cache
 from statistics import median
 from typing import Any
 
@@ -87,18 +88,16 @@ def estimate(kind: str, backend: str, time_limit: float | None = None) -> Estima
     """What a run of the kind will take there, going by the last ones; after `time_limit` seconds it is ended."""
     allowed = _allowed(kind, backend, time_limit)
     past = Run.objects.filter(kind=kind, backend=backend, status=Status.SUCCEEDED, reused_from=None)
-    summed = past.order_by("-id").annotate(
-        dollars=Sum("attempts__cost"),
-        held=Sum("attempts__seconds"),
-        first=Min("attempts__created_at"),
-        last=Max("attempts__ended_at"),
-    )
-    recent = [run for run in summed[:RECENT] if run.first and run.last]
+    newest = list(past.order_by("-id").values_list("pk", flat=True)[:RECENT])  # first: a sum of all reads all
+    each_run = Attempt.objects.filter(run__in=newest).order_by().values("run")
+    summed = each_run.annotate(
+        dollars=Sum("cost"), held=Sum("seconds"), first=Min("created_at"), last=Max("ended_at")
+    ).values_list("dollars", "held", "first", "last")
+    recent = [(dollars, held or (last - first).total_seconds()) for dollars, held, first, last in summed if last]
     if not recent:
         most = cost(kind, backend, allowed)
         return Estimate(0, allowed, allowed, allowed, most, most)
-    seconds = [run.held or (run.last - run.first).total_seconds() for run in recent]
-    dollars: list[Decimal] = [run.dollars for run in recent]
+    dollars, seconds = zip(*recent, strict=True)
     most = min(max(dollars), cost(kind, backend, allowed)) if time_limit else max(dollars)
     return Estimate(len(recent), median(seconds), min(seconds), max(seconds), median(dollars), most)
 
@@ -116,8 +115,11 @@ def together(estimates: Iterable[Estimate]) -> Estimate:
 
 def spent_today(backend: str) -> Decimal:
     """What the attempts that ended today have cost, with what each run that is not over will cost at most."""
-    active = Run.objects.filter(backend=backend, status__in=ACTIVE).annotate(dollars=Sum("attempts__cost", default=0))
-    return _ended_today(backend) + sum((_at_most(run, run.dollars) for run in active), Decimal(0))
+    active = Run.objects.filter(backend=backend, status__in=ACTIVE).order_by().values("pk", "kind", "time_limit")
+    spent = active.annotate(dollars=Sum("attempts__cost", default=0)).values_list("kind", "time_limit", "dollars")
+    at_most = cache(lambda kind, time_limit: estimate(kind, backend, time_limit).at_most)
+    expected = sum((max(dollars, at_most(kind, time_limit)) for kind, time_limit, dollars in spent), Decimal(0))
+    return _ended_today(backend) + expected
 
 
 def over_cap(run: Run, attempt: Attempt) -> Ending | None:
@@ -177,7 +179,8 @@ def check_affordable(kind: str, backend: str, time_limit: float | None = None) -
 
 def _ended_today(backend: str) -> Decimal:
     """Of runs that are over; the attempts of the others count as a whole."""
-    today = Attempt.objects.filter(run__backend=backend, ended_at__date=timezone.now().date())
+    midnight = timezone.now().astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    today = Attempt.objects.filter(run__backend=backend, ended_at__gte=midnight)
     return today.exclude(run__status__in=ACTIVE).aggregate(sum=Sum("cost"))["sum"] or Decimal(0)
 
 
@@ -186,10 +189,6 @@ def _one_at_a_time() -> None:
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_xact_lock(hashtext('switchyard.launches'))")
-
-
-def _at_most(run: Run, spent: Decimal) -> Decimal:
-    return max(spent, estimate(run.kind, run.backend, run.time_limit).at_most)
 
 
 def _words(kind: str, backend: str) -> list[str]:

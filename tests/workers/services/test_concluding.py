@@ -80,6 +80,22 @@ GOOD = {"calendar": 40, "claim-window": 40, NEW: 40}
 WITHOUT = {"calendar": 40, "claim-window": 40, NEW: 0}  # the serving router cannot know the new class
 
 
+def test_a_round_reads_no_runs_of_pipelines_that_go_on_and_of_the_others_nothing_heavy(world: World) -> None:
+    def queries() -> list[str]:
+        with CaptureQueriesContext(connection) as asked:
+            conclude_all()
+        return [query["sql"] for query in asked]
+
+    nothing = len(queries())
+    for name in ("a", "b"):
+        make_run(f"{name}-active", pipeline=world.pipeline(GOOD, GOOD, name=name), step=2)
+    assert len(queries()) == nothing
+    world.pipeline(GOOD, WITHOUT)
+    asked = queries()
+    assert len(asked) > nothing
+    assert not [sql for sql in asked if '"spec"' in sql or '"summary"' in sql]
+
+
 def test_a_better_router_goes_live_once(world: World, engine: RecordingEngine) -> None:
     pipeline = world.pipeline(GOOD, WITHOUT)
     for _ in range(3):

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from django.db import OperationalError, connection
 from django.db.models import Sum
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from datasets_app.errors import InputError
@@ -61,6 +62,17 @@ def test_a_run_that_needed_two_attempts_counts_with_both() -> None:
     run = ended("a", "0.25", 25)
     run.attempts.create(number=2, outcome="succeeded", cost=Decimal("0.30"), seconds=30, ended_at=timezone.now())
     assert (estimate("preprocess", "modal").dollars, estimate("preprocess", "modal").seconds) == (Decimal("0.55"), 55)
+
+
+def test_an_estimate_and_the_sum_of_the_day_read_nothing_heavy_and_no_run_twice() -> None:
+    for number in range(7):
+        ended(f"ended-{number}", "0.10", 10)
+        make_run(f"running-{number}", Status.RUNNING, kind="preprocess", backend="modal")
+    with CaptureQueriesContext(connection) as asked:
+        assert estimate("preprocess", "modal").runs == 5
+        assert spent_today("modal") == Decimal("1.40")
+    assert len(asked) == 6
+    assert not [query["sql"] for query in asked if "spec" in query["sql"] or "summary" in query["sql"]]
 
 
 def test_a_pipeline_takes_what_its_steps_take() -> None:
