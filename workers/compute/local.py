@@ -62,7 +62,7 @@ class LocalCompute:
             return JobStatus(JobState.RUNNING, progress)
         result = _read(folder / "result.json")  # after the lock was seen free: nobody writes it any more
         if result:
-            return JobStatus(JobState(result["state"]), progress, result.get("summary", {}), result.get("error", ""))
+            return JobStatus.left(result, progress)
         if claimed:
             return JobStatus(JobState.LOST, progress, error="The job was killed before it ended.")
         if _has_claimed(folder):

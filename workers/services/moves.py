@@ -9,6 +9,7 @@ from django.conf import settings
 from django.db.models import F
 from django.utils import timezone
 
+from datasets_app.text import plain
 from workers.models import Run
 from workers.states import SOURCES, TERMINAL, Status
 
@@ -77,4 +78,4 @@ def trouble(run: Run, words: str, *, waits: bool = False, **fields: Any) -> bool
     """
     now = timezone.now()
     seen = {"failing_since": None, "heartbeat_at": now} if waits else {"failing_since": run.failing_since or now}
-    return note(run, trouble=words[:TROUBLE_LENGTH], **seen, **fields)
+    return note(run, trouble=plain(words)[:TROUBLE_LENGTH], **seen, **fields)
