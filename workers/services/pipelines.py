@@ -18,6 +18,7 @@ from datasets_app.errors import InputError
 from datasets_app.names import check_name
 from workers.models import Pipeline, Run
 from workers.services.launching import TRIES, NameTaken, cancel, launch, numbered, relaunch
+from workers.services.moves import want_end
 from workers.states import UNSUCCESSFUL
 
 
@@ -182,9 +183,14 @@ def _reopen(pipeline: Pipeline) -> None:
 
 def cancel_pipeline(pipeline: Pipeline) -> Pipeline:
     """Cancel the pipeline with every run of it that is not over, last first; whatever they come to, nothing of it goes
-    live any more. One that is over stays as it is."""
+    live any more. One that is over stays as it is.
+
+    The wish is written down for all of them or none; rounds go on from there whatever happens to the caller.
+    """
     wanted = {"cancel_requested_at": timezone.now(), "lease_until": None}
-    Pipeline.objects.filter(pk=pipeline.pk, outcome="").update(version=F("version") + 1, **wanted)
+    with transaction.atomic():
+        Pipeline.objects.filter(pk=pipeline.pk, outcome="").update(version=F("version") + 1, **wanted)
+        want_end(Run.objects.filter(pipeline=pipeline))
     for run in pipeline.runs.order_by("-step"):
         cancel(run)
     pipeline.refresh_from_db()
