@@ -198,15 +198,9 @@ def _settle(pipeline: Pipeline, conclusion: Conclusion) -> None:
     switch = conclusion.switch
     with _at_once(pipeline):
         live = switch.stack if switch and not switch.as_challenger else None
-        if not fenced(
-            pipeline,
-            outcome=conclusion.outcome,
-            verdict=conclusion.words,
-            promoted=live,
-            finished_at=timezone.now(),
-            lease_until=None,
-            trouble="",
-        ):
+        outcome: dict[str, Any] = {"outcome": conclusion.outcome, "verdict": conclusion.words, "trouble": ""}
+        promoted = {"promoted": live} if live else {}  # what it once put live, it has put live
+        if not fenced(pipeline, **outcome, **promoted, finished_at=timezone.now(), lease_until=None):
             return
         if switch is not None and switch.as_challenger:
             move_alias(Alias.Name.CHALLENGER, switch.stack)
