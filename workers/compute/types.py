@@ -115,7 +115,7 @@ class Compute(Protocol):
         """Ask the job to end, harder each time, or make it end `at_once`; `poll` says when it has."""
 
     def logs(self, handle: str, lines: int = 200) -> str:
-        """The last lines that the job wrote."""
+        """The last lines that the job wrote, 256 KiB at most."""
 
     def outputs(self, handle: str, progress: Progress | None = None) -> Path:
         """A local folder with the outputs of a job that succeeded, checked against its manifest.

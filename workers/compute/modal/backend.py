@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from workers.compute.logs import tail
 from workers.compute.types import ComputeUnavailable, JobSpec, JobState, JobStatus, Progress
 from workers.recipes.files import write_atomically
 from workers.remote.names import Names
@@ -97,11 +98,7 @@ class ModalCompute:
                 calls.cancel(call)
 
     def logs(self, handle: str, lines: int = 200) -> str:
-        try:
-            text = (self.root / handle.partition("/")[0] / LOG).read_text(encoding="utf-8")
-        except (FileNotFoundError, NotADirectoryError):
-            return ""
-        return "".join(text.splitlines(keepends=True)[-lines:])
+        return tail(self.root / handle.partition("/")[0] / LOG, lines)
 
     def outputs(self, handle: str, progress: Progress | None = None) -> Path:
         from workers.compute.modal import account, fetching
