@@ -1,5 +1,9 @@
 """The one exception for input that is wrong."""
 
+from __future__ import annotations
+
+from datasets_app.text import plain
+
 
 class InputError(ValueError):
     """What the user gave is wrong.
@@ -7,3 +11,6 @@ class InputError(ValueError):
     The message is one sentence that names the field, file or line and says what would be right. Commands turn
     it into exit code 2, the API into HTTP 400; it is never a bug.
     """
+
+    def __str__(self) -> str:
+        return plain(super().__str__())

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets_app.errors import InputError
+from datasets_app.text import is_plain
 
 MAX_LINE = 2**20  # bytes; a record is text, the screenshot lies beside it
 MAX_FILE = 256 * 2**20  # bytes of a .json list, which has to be read at once
@@ -89,6 +90,6 @@ def _check_record(record: Any) -> dict[str, Any]:
             pending += [*value.keys(), *value.values()]
         elif isinstance(value, list):
             pending += value
-        elif isinstance(value, str) and ("\0" in value or any("\ud800" <= c <= "\udfff" for c in value)):
+        elif isinstance(value, str) and not is_plain(value):
             raise InputError("the text holds a NUL or half a surrogate pair, which no tokenizer takes.")
     return record

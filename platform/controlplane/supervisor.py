@@ -23,6 +23,7 @@ from controlplane.guard import STOP_SECONDS, Guard
 PAUSES = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)  # seconds before a process is started again
 STEADY_SECONDS = 60.0  # after which it counts as started well
 LAST = "broker"
+LONGEST_LINE = 2**16
 
 
 @dataclass
@@ -52,15 +53,23 @@ class Process:
 
     def look_after(self) -> None:
         """Start it if it is due; if it has ended, end what is left of it and say when it is due again."""
-        now = time.monotonic()
         if self.popen is None:
-            if now >= self.start_at:
-                self.start()
+            if time.monotonic() >= self.start_at:
+                try:
+                    self.start()
+                except (OSError, RuntimeError) as error:  # no memory or number is left for a process or a thread
+                    self.kill()
+                    self._wait(f"{self.name} could not be started: {error}")
         elif self.popen.poll() is not None:
-            _say(f"{self.name} ended with code {self.popen.returncode}")
             self.kill()
-            self.failures = 0 if now - self.started_at > STEADY_SECONDS else self.failures + 1
-            self.popen, self.start_at = None, now + PAUSES[min(self.failures, len(PAUSES) - 1)]
+            self._wait(f"{self.name} ended with code {self.popen.returncode}")
+
+    def _wait(self, why: str) -> None:
+        """Leave it alone for a while, the longer the more often that has happened in a row."""
+        _say(why)
+        now = time.monotonic()
+        self.failures = 0 if now - self.started_at > STEADY_SECONDS else self.failures + 1
+        self.popen, self.start_at = None, now + PAUSES[min(self.failures, len(PAUSES) - 1)]
 
     def stop(self) -> None:
         """Ask it to end."""
@@ -113,12 +122,14 @@ def end(processes: list[Process]) -> None:
 
 
 def _copy(name: str, output: IO[bytes]) -> None:
-    for line in output:
+    while line := output.readline(LONGEST_LINE):
         _say(line.decode(errors="replace").rstrip("\n"), name)
 
 
 def _say(text: str, name: str = "") -> None:
-    print(f"{name or 'system':7}| {text}", flush=True)
+    """Print it. What cannot be written, as on a full disk, is lost: no process stands still or ends for that."""
+    with suppress(OSError, ValueError):
+        print(f"{name or 'system':7}| {text}", flush=True)
 
 
 def main() -> int:

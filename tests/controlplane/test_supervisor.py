@@ -100,6 +100,52 @@ def test_what_a_killed_supervisor_leaves_behind_ends_too(tmp_path: Path) -> None
     wait_for(lambda: log.exists() and log.read_text().split() == ["worker", "broker"])
 
 
+CHATTY = """
+import sys, threading
+from pathlib import Path
+from controlplane.supervisor import Process, supervise
+talk = "i=0; while [ $i -lt 3000 ]; do echo line $i of many that nobody can write down; i=$((i+1)); done"
+done = Path(sys.argv[1])
+chatty = Process("worker", f"sh -c '{talk}; echo x >> {done}'")  # and ends, so that it is started again
+ending = threading.Event()
+threading.Thread(target=supervise, args=([chatty], ending)).start()
+while not (done.exists() and len(done.read_text().split()) > 1):
+    ending.wait(0.05)
+ending.set()
+"""
+
+
+@pytest.mark.parametrize("stdout", ["full", "gone"])
+def test_output_that_cannot_be_written_holds_up_no_process_and_ends_none(tmp_path: Path, stdout: str) -> None:
+    """More of it than a pipe holds."""
+    path = os.pathsep.join(path for path in sys.path if path)
+    reader, writer = os.pipe()
+    os.close(reader)
+    with Path("/dev/full").open("wb") as full:
+        where = full if stdout == "full" else writer
+        words = [sys.executable, "-c", CHATTY, str(tmp_path / "done")]
+        supervisor = subprocess.Popen(words, stdout=where, stderr=where, env={**os.environ, "PYTHONPATH": path})
+    try:
+        supervisor.wait(30)
+    finally:
+        supervisor.kill()
+        os.close(writer)
+    assert len((tmp_path / "done").read_text().split()) > 1
+
+
+def test_a_process_that_cannot_be_started_is_tried_again_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the machine has no memory left for another."""
+
+    def refuse(*words: object, **options: object) -> None:
+        raise BlockingIOError("Resource temporarily unavailable")
+
+    process = Process("one", "true")
+    monkeypatch.setattr("controlplane.supervisor.subprocess.Popen", refuse)
+    process.look_after()
+    assert process.popen is None
+    assert process.start_at > time.monotonic()
+
+
 def test_the_procfile_has_all_processes() -> None:
     assert [process.name for process in read_procfile([])] == ["broker", "engine", "web", "worker", "beat"]
     assert [process.name for process in read_procfile(["web"])] == ["web"]

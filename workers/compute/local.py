@@ -10,10 +10,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections import deque
 from pathlib import Path
 from typing import Any
 
+from workers.compute.logs import tail
 from workers.compute.types import JobSpec, JobState, JobStatus, Progress
 from workers.recipes.execute import RESERVE, RESERVE_BYTES
 from workers.recipes.files import write_atomically
@@ -62,7 +62,7 @@ class LocalCompute:
             return JobStatus(JobState.RUNNING, progress)
         result = _read(folder / "result.json")  # after the lock was seen free: nobody writes it any more
         if result:
-            return JobStatus(JobState(result["state"]), progress, result.get("summary", {}), result.get("error", ""))
+            return JobStatus.left(result, progress)
         if claimed:
             return JobStatus(JobState.LOST, progress, error="The job was killed before it ended.")
         if _has_claimed(folder):
@@ -87,11 +87,7 @@ class LocalCompute:
                 os.killpg(pid, signal.SIGKILL if hard else signal.SIGTERM)
 
     def logs(self, handle: str, lines: int = 200) -> str:
-        try:
-            with (self.root / handle / "log").open(encoding="utf-8", errors="replace") as log:
-                return "".join(deque(log, maxlen=lines))
-        except FileNotFoundError:
-            return ""
+        return tail(self.root / handle / "log", lines)
 
     def outputs(self, handle: str, progress: Progress | None = None) -> Path:
         folder = self.root / handle

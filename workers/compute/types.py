@@ -8,7 +8,12 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
+from datasets_app.errors import InputError
+from datasets_app.strict_json import check_json
+from datasets_app.text import plain
 from workers.compute.reports import checked
+
+LONGEST_ERROR = 10_000
 
 Progress = Callable[[int, int], None]
 
@@ -68,8 +73,26 @@ class JobStatus:
     machine: str = ""
 
     def __post_init__(self) -> None:
-        """A report that is none counts as no progress."""
-        object.__setattr__(self, "progress", checked(self.progress))
+        """What a job wrote may be anything: a report that is none counts as no progress, and a summary that nobody can
+        record as a failure."""
+        state, summary, error = self.state, self.summary, str(self.error)
+        try:
+            check_json(summary)
+        except InputError as wrong:
+            state, summary, error = JobState.FAILED, {}, f"The job's summary cannot be recorded: {wrong}"
+        clean = {"error": plain(error)[:LONGEST_ERROR], "machine": plain(self.machine), "handle": plain(self.handle)}
+        for name, value in {"state": state, "progress": checked(self.progress), "summary": summary, **clean}.items():
+            object.__setattr__(self, name, value)
+
+    @classmethod
+    def left(cls, result: dict[str, Any], progress: dict[str, Any]) -> JobStatus:
+        """That of a job which left this `result.json`."""
+        state, summary = result.get("state"), result.get("summary", {})
+        if state == JobState.CANCELLED:
+            return cls(JobState.CANCELLED, progress)
+        if state == JobState.SUCCEEDED and isinstance(summary, dict):
+            return cls(JobState.SUCCEEDED, progress, summary)
+        return cls(JobState.FAILED, progress, error=str(result.get("error") or "The job left no reason."))
 
 
 class Compute(Protocol):
@@ -92,7 +115,7 @@ class Compute(Protocol):
         """Ask the job to end, harder each time, or make it end `at_once`; `poll` says when it has."""
 
     def logs(self, handle: str, lines: int = 200) -> str:
-        """The last lines that the job wrote."""
+        """The last lines that the job wrote, 256 KiB at most."""
 
     def outputs(self, handle: str, progress: Progress | None = None) -> Path:
         """A local folder with the outputs of a job that succeeded, checked against its manifest.

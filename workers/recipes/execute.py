@@ -28,6 +28,7 @@ from pydantic import ValidationError
 
 from datasets_app.errors import InputError
 from datasets_app.room import FULL, explain, has_room, is_disk_full
+from datasets_app.strict_json import check_json
 from workers.recipes import RECIPES
 from workers.recipes.files import write_atomically
 from workers.recipes.manifest import write_manifest
@@ -113,6 +114,7 @@ def execute(kind: str, spec: dict[str, Any], job: FolderJob) -> dict[str, Any]:
         shutil.rmtree(job.out, ignore_errors=True)
         job.out.mkdir()
         summary = run_recipe(kind, spec, job)
+        check_json(summary)
         write_manifest(job.out, job.folder)
     except InputError as error:
         return {"state": "failed", "error": str(error)}

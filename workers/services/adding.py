@@ -22,7 +22,16 @@ from datasets_app.services import register_source
 from workers.models import Pipeline, Run
 from workers.selectors import find_dataset
 from workers.services.launching import validate
-from workers.services.pipelines import Plan, Step, expert_steps, fetch_steps, launch_plan, router_steps
+from workers.services.pipelines import (
+    Plan,
+    Step,
+    asked,
+    expert_steps,
+    fetch_steps,
+    fulfilled,
+    launch_plan,
+    router_steps,
+)
 
 KEPT = ("negatives", "sources", "samples_per_class", "split", "seed", "system", "human")
 
@@ -65,8 +74,13 @@ def add_expert(
     with any of it, before anything is queued.
     """
     check_name(name, "adapter name")
-    if pipeline:
-        check_name(pipeline, "pipeline name")
+    policy = _policy(live)
+    given = {"negatives": negatives, "samples_per_class": samples_per_class, "seed": seed, "train": train}
+    known = SourceDataset.objects.filter(name=str(source)).first()
+    label = known.name if known else name
+    wish = asked(expert=name, source=label, trained=adapter is None, train_expert=train_expert, **given)
+    if pipeline and (done := fulfilled(Pipeline.Kind.ADD_EXPERT, check_name(pipeline, "pipeline name"), policy, wish)):
+        return done
     before = _lineage()
     labels = tuple(dict.fromkeys((*before.labels, name)))
     drawn = _drawn(before, labels, negatives, samples_per_class, seed)
@@ -76,16 +90,15 @@ def add_expert(
             f"A router needs two classes, and {name!r} is the only expert: add another first, or name negatives."
         )
     validate(Run.Kind.GENERATE_DATASET, drawn, check_now=False)
-    policy = _policy(live)
     for negative in drawn["negatives"]:
         get_source(negative)
-    fetches, registered = _register(name, source, adapter)
+    fetches = _register(name, known, source, adapter)
     router_train = before.train | (train or {})
     like_router = {"activated": True} if router_train.get("activated") else {}
     expert_train = like_router | (train_expert or {})
 
     def steps(stem: str) -> list[Step]:
-        trained = expert_steps(stem, "-expert", name, registered, expert_train, drawn.get("seed"))
+        trained = expert_steps(stem, "-expert", name, label, expert_train, drawn.get("seed"))
         return [
             *fetch_steps(fetches),
             *(trained if adapter is None else []),
@@ -93,7 +106,6 @@ def add_expert(
             *_serving_step(stem),
         ]
 
-    wish = {"expert": name, "source": registered, "trained": adapter is None}
     return launch_plan(Plan(Pipeline.Kind.ADD_EXPERT, pipeline, f"add-{name}", steps, policy, wish), user)
 
 
@@ -112,6 +124,13 @@ def retrain_router(
 
     What is not given stays as it was. InputError if a source cannot be read any more.
     """
+    policy = _policy(live)
+    given = {"negatives": negatives, "samples_per_class": samples_per_class, "seed": seed, "train": train}
+    wish = asked(adapters=adapters, **given)
+    if pipeline and (
+        done := fulfilled(Pipeline.Kind.RETRAIN_ROUTER, check_name(pipeline, "pipeline name"), policy, wish)
+    ):
+        return done
     before = _lineage()
     drawn = _drawn(before, tuple(adapters or before.labels), negatives, samples_per_class, seed)
     fetches = []
@@ -126,7 +145,7 @@ def retrain_router(
         router = router_steps(stem, drawn, before.router, router_train, stack=True)
         return [*fetch_steps(fetches), *router, *_serving_step(stem)]
 
-    plan = Plan(Pipeline.Kind.RETRAIN_ROUTER, pipeline, f"retrain-{before.router}", steps, _policy(live))
+    plan = Plan(Pipeline.Kind.RETRAIN_ROUTER, pipeline, f"retrain-{before.router}", steps, policy, wish)
     return launch_plan(plan, user)
 
 
@@ -195,12 +214,12 @@ def _fetch_of(name: str, origin: str, format: str = "llava", expert: str | None 
     return {"what": "source", "name": name, "place": origin, "format": format, "expert": expert}
 
 
-def _register(name: str, source: str | Path, files: str | Path | None) -> tuple[list[dict[str, Any]], str]:
-    """Check and register the source dataset, the adapter and its files; of an adapter that is refused nothing stays.
-
-    What lies on a volume is fetched by runs: their parameters, and the name of the source dataset.
+def _register(
+    name: str, known: SourceDataset | None, source: str | Path, files: str | Path | None
+) -> list[dict[str, Any]]:
+    """Check and register the source dataset, which may be `known`, the adapter and its files; of an adapter that is
+    refused nothing stays. What lies on a volume is fetched by runs: their parameters.
     """
-    known = SourceDataset.objects.filter(name=str(source)).first()
     label, place, format = (known.name, known.origin or known.path, known.format) if known else (name, source, "llava")
     fetches: list[dict[str, Any]] = []
     row = None
@@ -221,7 +240,7 @@ def _register(name: str, source: str | Path, files: str | Path | None) -> tuple[
             if is_new:
                 adapter.delete()
             raise
-    return fetches, label
+    return fetches
 
 
 def _serving_step(stem: str) -> list[Step]:

@@ -8,7 +8,6 @@ import time
 
 from celery.exceptions import SoftTimeLimitExceeded
 from django.conf import settings
-from django.db import DatabaseError
 from django.db.models import F, QuerySet
 from django.utils import timezone
 
@@ -90,8 +89,10 @@ def _advance_safely(run: Run) -> None:
         log.exception("Run %s could not be taken a step on; the next round tries again.", run.name)
         try:
             trouble(run, explain(error), waits=is_disk_full(error))
-        except DatabaseError:
-            log.warning("Nor could the reason be written down.")
+        except SoftTimeLimitExceeded:
+            raise
+        except Exception:
+            log.exception("Nor could the reason be written down.")
 
 
 def _ask_later(run: Run, words: str) -> None:

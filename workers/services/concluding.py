@@ -23,6 +23,7 @@ from adapters.selectors import champion, spec_of
 from adapters.services import build_stack, move_alias, switch_champion
 from datasets_app.errors import InputError
 from datasets_app.room import explain
+from datasets_app.text import plain
 from inference.engines.base import EngineError
 from inference.judgement import judge
 from workers.models import Pipeline, Run
@@ -70,7 +71,7 @@ def conclude_all() -> None:
             raise
         except EngineError as error:
             log.warning("Pipeline %s cannot go live yet: %s", pipeline.name, error)
-            fenced(pipeline, trouble=str(error)[:500])
+            fenced(pipeline, trouble=plain(str(error))[:500])
         except Exception as error:
             log.exception("Pipeline %s could not be concluded; the next round tries again.", pipeline.name)
             fenced(pipeline, trouble=explain(error)[:500])
@@ -104,7 +105,7 @@ def conclude(pipeline: Pipeline) -> None:
 
 
 def _failure(conclusion: Conclusion, words: str) -> Conclusion:
-    return Conclusion(Status.FAILED, f"{conclusion.alert} {words}".lstrip())
+    return Conclusion(Status.FAILED, plain(f"{conclusion.alert} {words}".lstrip()))
 
 
 def _conclusion(pipeline: Pipeline, steps: list[Run]) -> Conclusion:
@@ -197,15 +198,9 @@ def _settle(pipeline: Pipeline, conclusion: Conclusion) -> None:
     switch = conclusion.switch
     with _at_once(pipeline):
         live = switch.stack if switch and not switch.as_challenger else None
-        if not fenced(
-            pipeline,
-            outcome=conclusion.outcome,
-            verdict=conclusion.words,
-            promoted=live,
-            finished_at=timezone.now(),
-            lease_until=None,
-            trouble="",
-        ):
+        outcome: dict[str, Any] = {"outcome": conclusion.outcome, "verdict": conclusion.words, "trouble": ""}
+        promoted = {"promoted": live} if live else {}  # what it once put live, it has put live
+        if not fenced(pipeline, **outcome, **promoted, finished_at=timezone.now(), lease_until=None):
             return
         if switch is not None and switch.as_challenger:
             move_alias(Alias.Name.CHALLENGER, switch.stack)

@@ -10,6 +10,7 @@ from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
+from datasets_app.text import plain
 from workers.compute import get_compute
 from workers.compute.types import ComputeUnavailable, JobState, JobStatus
 from workers.models import Attempt, Run
@@ -25,6 +26,7 @@ MAX_ATTEMPTS = 3
 
 def end(run: Run, attempt: Attempt, to: Status, outcome: str, words: str = "", **fields: Any) -> bool:
     """Move the run on from its attempt, which ended so, and free the attempt's slot."""
+    words = plain(words)
     with transaction.atomic():
         if not move(run, to, error=words):
             return False

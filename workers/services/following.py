@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import Any
 
@@ -22,6 +23,8 @@ from workers.services.money import charge, over_cap
 from workers.services.moves import FINE, LEASE, move, note, renew
 from workers.states import Status
 
+log = logging.getLogger(__name__)
+
 MIB = 2**20
 
 
@@ -31,28 +34,34 @@ def follow(run: Run) -> None:
     if attempt is None:
         return
     try:
-        job = _look(run, attempt)
-        wanted = _due(run, attempt)  # only now: a job that got on while nobody looked does not hang
-        if wanted is not None and job.state in (JobState.PENDING, JobState.RUNNING):
-            get_compute(run.backend).cancel(attempt.handle)
-            job = _look(run, attempt)
-    except Exception:
-        wanted = _due(run, attempt)
-        if wanted is None or not wanted.is_overdue:
+        _take_over(run, attempt)
+    except Exception:  # whatever is wrong with the backend or with what the job left, an end that is overdue comes
+        stored = Run.objects.get(pk=run.pk)  # `run` may hold values that were never written
+        wanted = _due(stored, attempt)
+        if stored.status != Status.RUNNING or wanted is None or not wanted.is_overdue:
             raise
-        job = JobStatus(JobState.RUNNING)
-        charge(attempt, job)
+        log.exception("Run %s is ended without its job's word.", run.name)
+        give_up(stored, attempt, wanted.to, wanted.words)
+        return
+    if run.status == Status.FINALIZING:
+        _finalize(run)
+
+
+def _take_over(run: Run, attempt: Attempt) -> None:
+    """Take over what the job says of itself, once it has been told to end if it has to; all but the outputs."""
+    job = _look(run, attempt)
+    wanted = _due(run, attempt)  # only now: a job that got on while nobody looked does not hang
+    if wanted is not None and job.state in (JobState.PENDING, JobState.RUNNING):
+        get_compute(run.backend).cancel(attempt.handle)
+        job = _look(run, attempt)
     match job.state:
         case JobState.PENDING | JobState.RUNNING:
             if wanted is not None and wanted.is_overdue:
                 give_up(run, attempt, wanted.to, wanted.words)
         case JobState.SUCCEEDED:
             with transaction.atomic():
-                won = move(run, Status.FINALIZING, lease=LEASE, summary=job.summary)
-                if won:
+                if move(run, Status.FINALIZING, lease=LEASE, summary=job.summary):
                     Attempt.objects.filter(pk=attempt.pk).update(slot=None)
-            if won:
-                _finalize(run)
         case JobState.FAILED:
             end(run, attempt, Status.FAILED, "failed", job.error)
         case JobState.CANCELLED | JobState.LOST if wanted is not None:

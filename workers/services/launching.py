@@ -136,7 +136,8 @@ def numbered(stem: str) -> Iterator[str]:
 
 def cancel(run: Run) -> Run:
     """Ask the run to end. One that is not on a backend yet ends now, others when their job has."""
-    want_end(run)
+    want_end(Run.objects.filter(pk=run.pk))
+    run.refresh_from_db()
     if run.status == Status.QUEUED:
         move(run, Status.CANCELLED)
     if not run.is_over:

@@ -6,9 +6,10 @@ from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
-from django.db.models import F
+from django.db.models import F, QuerySet
 from django.utils import timezone
 
+from datasets_app.text import plain
 from workers.models import Run
 from workers.states import SOURCES, TERMINAL, Status
 
@@ -55,13 +56,12 @@ def renew(run: Run, lease: timedelta) -> bool:
     return bool(won)
 
 
-def want_end(run: Run) -> None:
-    """Write down that the run is to be cancelled, unless it cannot be any more; whoever read it before moves it no
-    more, and it waits for no lease. `run` holds the new values then."""
-    Run.objects.filter(pk=run.pk, status__in=SOURCES[Status.CANCELLED], cancel_requested_at=None).update(
+def want_end(runs: QuerySet[Run]) -> None:
+    """Write down that these runs are to be cancelled, all at once, save those that cannot be any more; whoever read one
+    before moves it no more, and it waits for no lease."""
+    runs.filter(status__in=SOURCES[Status.CANCELLED], cancel_requested_at=None).update(
         version=F("version") + 1, cancel_requested_at=timezone.now(), lease_until=None
     )
-    run.refresh_from_db()
 
 
 def note(run: Run, **fields: Any) -> bool:
@@ -77,4 +77,4 @@ def trouble(run: Run, words: str, *, waits: bool = False, **fields: Any) -> bool
     """
     now = timezone.now()
     seen = {"failing_since": None, "heartbeat_at": now} if waits else {"failing_since": run.failing_since or now}
-    return note(run, trouble=words[:TROUBLE_LENGTH], **seen, **fields)
+    return note(run, trouble=plain(words)[:TROUBLE_LENGTH], **seen, **fields)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -18,7 +19,8 @@ from datasets_app.errors import InputError
 from datasets_app.names import check_name
 from workers.models import Pipeline, Run
 from workers.services.launching import TRIES, NameTaken, cancel, launch, numbered, relaunch
-from workers.states import UNSUCCESSFUL
+from workers.services.moves import want_end
+from workers.states import UNSUCCESSFUL, Status
 
 
 @dataclass(frozen=True)
@@ -33,14 +35,17 @@ class Step:
 
 @dataclass(frozen=True)
 class Plan:
-    """A pipeline to launch, called `name`, or by `stem` and the time. `steps` are made for the name that it gets."""
+    """A pipeline to launch, called `name`, or by `stem` and the time. `steps` are made for the name that it gets.
+
+    Where they depend on what serves, too, `wish` is what was asked for.
+    """
 
     kind: Pipeline.Kind
     name: str | None
     stem: str
     steps: Callable[[str], list[Step]]
     live: str = Pipeline.Live.NEVER
-    wish: dict[str, Any] = field(default_factory=dict)
+    wish: dict[str, Any] | None = None
 
 
 def launch_router_pipeline(
@@ -117,8 +122,21 @@ def fetch_steps(fetches: Sequence[dict[str, Any]]) -> list[Step]:
     return [Step(Run.Kind.FETCH, f"-fetch-{number}", params, reuse=False) for number, params in enumerate(fetches, 1)]
 
 
+def asked(**given: Any) -> dict[str, Any]:
+    """What was given of a wish, in JSON, so that it equals the same wish as a row holds it."""
+    stated = {key: value for key, value in given.items() if value is not None}
+    return dict(json.loads(json.dumps(stated)))
+
+
+def fulfilled(kind: Pipeline.Kind, name: str, live: str, wish: dict[str, Any]) -> Pipeline | None:
+    """The pipeline of that name, if it has succeeded with this very wish, whatever serves by now."""
+    pipeline = Pipeline.objects.filter(name=name, kind=kind, live=live, outcome=Status.SUCCEEDED).first()
+    return pipeline if pipeline is not None and pipeline.wish == wish else None
+
+
 def launch_plan(plan: Plan, user: User | None) -> Pipeline:
-    """Record the pipeline and queue its runs; one of that name and kind goes on. Without a name it is always new."""
+    """Record the pipeline and queue its runs; one of that name, kind and wish goes on, and stays as it is once it has
+    succeeded. Without a name it is always new."""
     if plan.name:
         return _launch(plan, check_name(plan.name, "pipeline name"), user)
     stem = f"{plan.stem[:24].rstrip('._-')}_{timezone.now():%Y%m%d_%H%M%S}"
@@ -129,13 +147,14 @@ def launch_plan(plan: Plan, user: User | None) -> Pipeline:
 
 
 def _launch(plan: Plan, name: str, user: User | None) -> Pipeline:
+    asked_for = {"kind": plan.kind, "live": plan.live, "wish": plan.wish or {}}
     with transaction.atomic():
-        pipeline, created = Pipeline.objects.get_or_create(
-            name=name, defaults={"kind": plan.kind, "live": plan.live, "wish": plan.wish, "created_by": user}
-        )
-        found = pipeline.kind, pipeline.live, pipeline.wish
-        if not created and (not plan.name or found != (plan.kind, plan.live, plan.wish)):
+        pipeline, created = Pipeline.objects.get_or_create(name=name, defaults={**asked_for, "created_by": user})
+        found = {key: getattr(pipeline, key) for key in asked_for}
+        if not created and (not plan.name or found != asked_for):
             raise NameTaken(f"Pipeline {name!r} exists as another one ({pipeline.kind}): choose another name.")
+        if plan.wish is not None and pipeline.outcome == Status.SUCCEEDED:
+            return pipeline
         before = set(pipeline.runs.values_list("pk", flat=True))
         runs = [
             launch(
@@ -182,9 +201,14 @@ def _reopen(pipeline: Pipeline) -> None:
 
 def cancel_pipeline(pipeline: Pipeline) -> Pipeline:
     """Cancel the pipeline with every run of it that is not over, last first; whatever they come to, nothing of it goes
-    live any more. One that is over stays as it is."""
+    live any more. One that is over stays as it is.
+
+    The wish is written down for all of them or none; rounds go on from there whatever happens to the caller.
+    """
     wanted = {"cancel_requested_at": timezone.now(), "lease_until": None}
-    Pipeline.objects.filter(pk=pipeline.pk, outcome="").update(version=F("version") + 1, **wanted)
+    with transaction.atomic():
+        Pipeline.objects.filter(pk=pipeline.pk, outcome="").update(version=F("version") + 1, **wanted)
+        want_end(Run.objects.filter(pipeline=pipeline))
     for run in pipeline.runs.order_by("-step"):
         cancel(run)
     pipeline.refresh_from_db()

@@ -16,7 +16,7 @@ from inference.judgement import routed_right
 from inference.routing.verdict import Outcome, compare, fisher
 from workers.models import Pipeline, Run
 from workers.services.adding import Lineage, lineage_of
-from workers.services.pipelines import Plan, Step, launch_plan
+from workers.services.pipelines import Plan, Step, asked, launch_plan
 
 
 def reevaluate(
@@ -46,7 +46,7 @@ def reevaluate(
     def steps(stem: str) -> list[Step]:
         return held_out + (_fresh(lineage, stem, number, draw_seed) if number else [])
 
-    wish = {"stack": serving.digest, "rollback": rollback}
+    wish = asked(stack=serving.digest, rollback=rollback, fresh_samples=fresh_samples, seed=seed)
     return launch_plan(Plan(Pipeline.Kind.REEVALUATE, pipeline, "reevaluate", steps, wish=wish), user)
 
 

@@ -1,4 +1,4 @@
-"""What a job says of its progress comes in only as a report."""
+"""What a job says of its progress comes in only as a report, and of its result only what can be recorded."""
 
 from __future__ import annotations
 
@@ -57,3 +57,42 @@ def test_a_loss_that_is_no_number_is_left_out_and_the_rest_counts() -> None:
     """Else a training that diverges would look as if it stood still."""
     report = {"step": "train", "done": 1, "total": 2, "metrics": {"loss": math.nan, "grad_norm": 2.0}, "more": "words"}
     assert entered(report) == {"step": "train", "done": 1, "total": 2, "metrics": {"grad_norm": 2.0}}
+
+
+@pytest.mark.parametrize(
+    "summary",
+    [
+        {"loss": math.nan},
+        {"rows": [1, {"loss": -math.inf}]},
+        {"note": "a\0b"},
+        {"\ud800": 1},
+        {"note": "\udcff"},
+        [],
+        "x",
+        5,
+    ],
+)
+def test_a_summary_that_nobody_can_record_is_a_failure_in_words(summary: Any) -> None:
+    job = JobStatus.left({"state": "succeeded", "summary": summary}, {})
+    assert (job.state, job.summary) == (JobState.FAILED, {})
+    assert job.error
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        {"state": "failed", "error": "No file \udcff\0."},
+        {"state": "failed", "error": None},
+        {"error": {}},
+        {"state": []},
+    ],
+)
+def test_whatever_a_job_left_it_has_failed_in_words_that_can_be_written(result: dict[str, Any]) -> None:
+    job = JobStatus.left(result, {})
+    assert job.state == JobState.FAILED
+    assert job.error.encode()
+    assert "\0" not in job.error
+
+
+def test_the_rest_of_a_status_can_be_written_too() -> None:
+    assert JobStatus(JobState.RUNNING, machine="H100\0", handle="\ud800").machine == "H100\N{REPLACEMENT CHARACTER}"

@@ -11,6 +11,7 @@ import pytest
 from django.utils import timezone
 
 from adapters.models import Adapter, Alias, Promotion
+from adapters.services import register_adapter
 from datasets_app.errors import InputError
 from datasets_app.models import SourceDataset
 from tests.cast import (
@@ -21,6 +22,7 @@ from tests.cast import (
     make_routing_dataset,
     make_run,
     make_source,
+    make_stack,
     make_version,
 )  # fmt: skip
 from workers.models import Pipeline, Run
@@ -165,6 +167,35 @@ def test_the_same_again_goes_on_with_the_same_pipeline(serving: None, source: Pa
     assert {run.status for run in first.steps} == {Status.QUEUED}
     with pytest.raises(InputError, match="exists as another one"):
         reevaluate(pipeline="add")
+
+
+def test_the_same_again_leaves_a_pipeline_that_has_succeeded_as_it_is(experts: list[str], source: Path) -> None:
+    """Also where it has made the first router that serves, which a new one would be compared with."""
+    wishes: list[Callable[..., Pipeline]] = [
+        lambda **more: add_expert("provider-select", source=source, negatives=["other"], pipeline="add", **more),
+        lambda **more: retrain_router(adapters=experts, pipeline="anew", **more),
+    ]
+    pipelines = [launch(seed=3) for launch in wishes]
+    stack = make_stack(make_version(register_adapter("router", kind=Adapter.Kind.ROUTER), tuple(experts)), [])
+    Run.objects.update(status=Status.SUCCEEDED)
+    Pipeline.objects.update(outcome=Status.SUCCEEDED, verdict="It is live.", promoted=stack)
+    Alias.objects.create(name=Alias.Name.CHAMPION, stack=stack)
+    for launch, pipeline in zip(wishes, pipelines, strict=True):
+        before = pipeline.runs.count()
+        again = launch(seed=3)
+        assert (again, again.verdict, again.promoted, again.status) == (pipeline, "It is live.", stack, "succeeded")
+        assert again.runs.count() == before
+        with pytest.raises(InputError, match="exists as another one"):
+            launch(seed=4)
+
+
+def test_the_same_reevaluation_again_is_not_made_again(serving: None) -> None:
+    pipeline = reevaluate(pipeline="night")
+    Run.objects.update(status=Status.SUCCEEDED)
+    Pipeline.objects.update(outcome=Status.SUCCEEDED)
+    assert reevaluate(pipeline="night") == pipeline
+    with pytest.raises(InputError, match="exists as another one"):
+        reevaluate(pipeline="night", fresh_samples=3)
 
 
 def test_a_name_whose_steps_are_others_is_refused_in_one_sentence(serving: None, source: Path) -> None:

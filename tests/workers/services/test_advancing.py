@@ -147,6 +147,25 @@ def test_cancelling_a_pipeline_cancels_every_step(experts: list[str], drive: Dri
     assert {drive(run).status for run in pipeline.steps} == {Status.CANCELLED}
 
 
+@pytest.mark.parametrize("failing", [0, 2, 3])
+def test_cancelling_a_pipeline_survives_the_process_that_asked_and_any_one_run(
+    experts: list[str], monkeypatch: pytest.MonkeyPatch, failing: int
+) -> None:
+    pipeline = launch_router_pipeline("few", adapters=experts, samples_per_class=10)
+
+    def broken(run: Run) -> Run:
+        if run.step == failing:
+            raise SystemExit
+        return cancel(run)
+
+    monkeypatch.setattr("workers.services.pipelines.cancel", broken)
+    with pytest.raises(SystemExit):
+        cancel_pipeline(pipeline)
+    assert all(run.cancel_requested for run in pipeline.steps)
+    advance_all()
+    assert {run.status for run in pipeline.steps} == {Status.CANCELLED}
+
+
 def test_a_pipeline_goes_on_from_where_it_was_cancelled(experts: list[str], drive: Drive) -> None:
     pipeline = launch_router_pipeline("again", adapters=experts, samples_per_class=10)
     drive(pipeline.steps[0])

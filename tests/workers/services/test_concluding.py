@@ -268,6 +268,17 @@ def test_an_engine_that_loads_for_long_holds_no_round_up_and_is_asked_once(
     assert (world.live, len(asked)) == (world.stack, 1)
 
 
+def test_what_a_pipeline_has_put_live_stays_on_record(world: World, engine: RecordingEngine) -> None:
+    """Though somebody opens it again."""
+    pipeline = world.pipeline(GOOD, WITHOUT)
+    conclude_all()
+    Pipeline.objects.update(outcome="")
+    conclude_all()
+    pipeline.refresh_from_db()
+    assert "serves already" in pipeline.verdict
+    assert pipeline.promoted == world.stack
+
+
 def test_the_stack_that_serves_is_nothing_new(world: World, engine: RecordingEngine) -> None:
     pipeline = world.pipeline(GOOD, WITHOUT)
     switch_champion(world.stack, previous=world.serving)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import subprocess
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 from django.db import IntegrityError
-from django.db.models import F
+from django.db.models import F, QuerySet
 from django.utils import timezone
 
 from tests.cast import make_run
@@ -464,3 +465,72 @@ def test_a_run_without_a_time_limit_has_that_of_its_backend(silent: type[Trouble
     run.refresh_from_db()
     assert (run.status, run.error) == (Status.FAILED, "It did not end within 3600 s.")
     assert "cancel" in silent.asked
+
+
+@pytest.mark.parametrize(
+    "result", [{"state": "failed", "error": "No \udcff."}, {"state": "succeeded", "summary": {"loss": math.nan}}]
+)
+def test_a_run_ends_whatever_its_job_left(
+    troubled: type[Troubled], monkeypatch: pytest.MonkeyPatch, result: dict[str, Any]
+) -> None:
+    troubled.works = {"submit"}
+    run = queued()
+    advance_all()
+    monkeypatch.setattr(Troubled, "poll", lambda self, handle: JobStatus.left(result, {}))
+    advance_all()
+    run.refresh_from_db()
+    assert run.status == Status.FAILED
+    assert run.error
+
+
+@pytest.mark.parametrize("state", [JobState.SUCCEEDED, JobState.FAILED, JobState.LOST])
+def test_an_overdue_end_comes_though_what_the_job_left_cannot_be_taken_over(
+    troubled: type[Troubled], limits: dict[str, float], monkeypatch: pytest.MonkeyPatch, state: JobState
+) -> None:
+    """Whatever is wrong with it: the database refuses what it would come to."""
+    troubled.works = {"submit"}
+    run = queued()
+    advance_all()
+    monkeypatch.setattr(Troubled, "poll", lambda self, handle: JobStatus(state, error="bad", summary={"bad": 1}))
+    update = QuerySet.update
+
+    def refuse(rows: Any, **fields: Any) -> int:
+        if "bad" in str(fields.get("error", "")) or fields.get("summary"):
+            raise IntegrityError("CHECK constraint failed")
+        return update(rows, **fields)
+
+    monkeypatch.setattr(QuerySet, "update", refuse)
+    advance_all()
+    run.refresh_from_db()
+    assert (run.status, "CHECK" in run.trouble) == (Status.RUNNING, True)
+    later(cancel(run), seconds=limits["CANCEL"] + 1)
+    advance_all()
+    run.refresh_from_db()
+    assert run.status == Status.CANCELLED
+    assert not Attempt.objects.filter(slot__isnull=False).exists()
+
+
+def test_a_step_that_fails_over_a_name_that_is_no_text_holds_up_nobody_else(
+    troubled: type[Troubled], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def submit(self: Troubled, job: JobSpec) -> str:
+        raise RuntimeError("No file \udcff.")
+
+    monkeypatch.setattr(Troubled, "submit", submit)
+    runs = [queued("a"), queued("b")]
+    advance_all()
+    for run in runs:
+        run.refresh_from_db()
+        assert run.trouble == "RuntimeError: No file \N{REPLACEMENT CHARACTER}."
+
+
+def test_a_reason_that_cannot_be_written_down_holds_up_nobody_else(
+    troubled: type[Troubled], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(run: Run, words: str, **fields: Any) -> bool:
+        raise ValueError(words)
+
+    monkeypatch.setattr("workers.services.advancing.trouble", refuse)
+    queued("a"), queued("b")
+    advance_all()
+    assert troubled.asked == ["submit", "submit"]

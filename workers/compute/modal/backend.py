@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from workers.compute.logs import tail
 from workers.compute.types import ComputeUnavailable, JobSpec, JobState, JobStatus, Progress
 from workers.recipes.files import write_atomically
 from workers.remote.names import Names
@@ -81,7 +82,8 @@ class ModalCompute:
         if answer.outcome is calls.Outcome.PENDING:
             waits = sign is not None and sign.is_silence  # preempted, and no machine is free
             return JobStatus(JobState.PENDING if waits else JobState.RUNNING, progress, **held)
-        return replace(_ended(result, progress) if result else _without_result(answer, progress), **held)
+        ended = JobStatus.left(result, progress) if result else _without_result(answer, progress)
+        return replace(ended, **held)
 
     def cancel(self, handle: str, *, at_once: bool = False) -> None:
         from workers.compute.modal import account
@@ -96,11 +98,7 @@ class ModalCompute:
                 calls.cancel(call)
 
     def logs(self, handle: str, lines: int = 200) -> str:
-        try:
-            text = (self.root / handle.partition("/")[0] / LOG).read_text(encoding="utf-8")
-        except (FileNotFoundError, NotADirectoryError):
-            return ""
-        return "".join(text.splitlines(keepends=True)[-lines:])
+        return tail(self.root / handle.partition("/")[0] / LOG, lines)
 
     def outputs(self, handle: str, progress: Progress | None = None) -> Path:
         from workers.compute.modal import account, fetching
@@ -145,13 +143,6 @@ def _seconds(sign: Sign | None, result: dict[str, Any]) -> float:
         return min(max(0.0, float(result["held"])), MOST_SECONDS)
     except (KeyError, TypeError, ValueError):
         return sign.seconds if sign else 0.0
-
-
-def _ended(result: dict[str, Any], progress: dict[str, Any]) -> JobStatus:
-    """By what the job itself wrote last."""
-    if result.get("state") == JobState.SUCCEEDED and isinstance(result.get("summary"), dict):
-        return JobStatus(JobState.SUCCEEDED, progress, result["summary"])
-    return JobStatus(JobState.FAILED, progress, error=str(result.get("error", ""))[:10_000])
 
 
 def _without_result(answer: Answer, progress: dict[str, Any]) -> JobStatus:
