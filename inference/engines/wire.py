@@ -122,7 +122,7 @@ def dump_event(event: StreamEvent | Exception) -> bytes:
     return b'{"event": "%s", "data": %s}\n' % (name.encode(), data)
 
 
-def load_event(line: str) -> StreamEvent | Exception:
+def load_event(line: bytes) -> StreamEvent | Exception:
     """Decode an event, or the failure that ended the stream; ValueError if it is neither."""
     match json.loads(line):
         case {"event": "decision", "data": data}:

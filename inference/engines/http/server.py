@@ -13,12 +13,13 @@ import httpx
 
 from datasets_app.errors import InputError
 from inference.engines.base import EngineBusy, EngineError, StackNotDeployed
+from inference.engines.streams import lines
 
 CONNECT_S = 5.0
 LOAD_S = 600.0  # adapters of gigabytes from a cold disk
 MAX_RETRY_S = 3600.0
 MAX_MESSAGE = 300
-DATA, DONE = "data:", "[DONE]"
+DATA, DONE = b"data:", b"[DONE]"
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +65,7 @@ class OpenAIServer:
             if response.status_code != httpx.codes.OK:
                 response.read()
                 raise self._refusal(response)
-            for line in response.iter_lines():
+            for line in lines(response.iter_bytes()):
                 if time.monotonic() > deadline:
                     raise _late()
                 data = line.removeprefix(DATA).strip()

@@ -25,7 +25,7 @@ from inference.engines.http import HttpEngine
 from inference.engines.http.messages import data_url
 from inference.engines.images import decode
 from inference.engines.in_process import InProcessEngine, Limits
-from inference.engines.types import AdapterRef, Decision
+from inference.engines.types import AdapterRef, Decision, StackedResult
 from tests.inference.engines.conftest import TOKEN
 from tests.inference.engines.served import served
 from tests.inference.engines.small import make_adapter, make_image, make_model
@@ -210,6 +210,24 @@ def test_a_stream_that_goes_wrong_keeps_its_kind(
         list(events)
     assert type(raised.value) is error
     assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize("end", ["\n\n", "\r\n\r\n", "\n"])
+def test_a_server_may_leave_raw_what_others_take_for_the_end_of_a_line(world: Any, end: str) -> None:
+    said = "one\u2028two\u2029three\x85four é"
+    chunks: list[dict[str, Any]] = [
+        {"choices": [{"delta": {"content": said}, "finish_reason": "stop"}]},
+        {"choices": [], "usage": {"completion_tokens": 5}},
+    ]
+    text = "".join(f"data: {json.dumps(chunk, ensure_ascii=False)}{end}" for chunk in chunks) + f"data: [DONE]{end}"
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        is_stream = "stream" in json.loads(request.content)
+        return httpx.Response(200, content=text.encode()) if is_stream else decided("bo")
+
+    *_, result = scripted(world, handler).stream(world.requests(1)[0])
+    assert isinstance(result, StackedResult)
+    assert (result.text, result.tokens) == (said, 4)
 
 
 def test_a_stack_refused_in_the_middle_of_a_stream_is_no_fault_of_the_client(world: Any) -> None:
