@@ -57,7 +57,7 @@ async def _health(request: web.Request) -> web.Response:
 
 
 async def _status(request: web.Request) -> web.Response:
-    return web.json_response(await asyncio.to_thread(request.app[HOST].engine.status))
+    return web.json_response(await request.app[HOST].status())
 
 
 async def _deploy(request: web.Request) -> web.Response:

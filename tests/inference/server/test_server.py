@@ -41,6 +41,8 @@ class FakeEngine:
 
     places = 100
     deploying = 0
+    statuses = 0
+    failure_of_status: Exception | None = None
 
     def __init__(self) -> None:
         self.failure: Exception | None = None
@@ -76,8 +78,11 @@ class FakeEngine:
         return self._answer(request, RESULT)
 
     def status(self) -> dict[str, object]:
+        self.statuses += 1
         self.asked.set()
         self.told_status.wait(10)
+        if self.failure_of_status:
+            raise self.failure_of_status
         return {"base": "sha256:b"}
 
     def close(self) -> None:
@@ -248,17 +253,24 @@ def test_a_client_that_left_is_dropped_from_the_queue(fake: FakeEngine, ready: s
 
 
 def test_a_slow_status_holds_nobody_up(fake: FakeEngine, ready: str, remote: RemoteEngine) -> None:
-    """As that of an engine which asks Modal is."""
+    """As that of an engine which asks Modal is; however many want to know, it is asked once."""
     fake.told_status.clear()
-    with ThreadPoolExecutor(1) as caller:
-        status = caller.submit(remote.status)
+    with ThreadPoolExecutor(40) as callers:
+        statuses = [callers.submit(remote.status) for _ in range(40)]
         assert fake.asked.wait(5)
         try:
-            assert httpx.get(f"{ready}/health", timeout=3).status_code == 200
+            for _ in range(40):
+                assert httpx.get(f"{ready}/health", timeout=3).status_code == 200
             assert remote.infer(REQUEST) == RESULT
+            assert fake.statuses == 1
         finally:
             fake.told_status.set()
-        assert status.result(5) == {"base": "sha256:b"}
+        assert [status.result(5) for status in statuses] == [{"base": "sha256:b"}] * 40
+    fake.failure_of_status = EngineError("Broken.")
+    with pytest.raises(EngineError, match="Broken"):
+        remote.status()
+    fake.failure_of_status = None
+    assert remote.status() == {"base": "sha256:b"}
 
 
 def test_who_finds_no_place_is_refused_at_once(fake: FakeEngine, ready: str, remote: RemoteEngine) -> None:
