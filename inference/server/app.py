@@ -27,7 +27,9 @@ ASKING = ("/route", "/infer", "/stream", openai.COMPLETIONS)
 def build_app(host: Host, token: str) -> web.Application:
     """The application around `host`; every path but /health needs `Authorization: Bearer <token>`."""
     app = web.Application(
-        client_max_size=wire.MAX_BODY_BYTES, middlewares=[_one_error_shape, _authenticated(token), _bounded(host)]
+        client_max_size=wire.MAX_BODY_BYTES,
+        middlewares=[_one_error_shape, _authenticated(token), _bounded(host)],
+        handler_args={"auto_decompress": False},  # A megabyte may be a gigabyte, which would hold everybody up.
     )
     app[HOST] = host
     app.cleanup_ctx.append(_lifetime)
@@ -146,6 +148,8 @@ def _bounded(host: Host) -> Middleware:
 async def _one_error_shape(request: web.Request, handler: Handler) -> web.StreamResponse:
     """One shape for our own routes, OpenAI's for its."""
     try:
+        if "Content-Encoding" in request.headers:
+            raise InputError("Send the body as it is: no Content-Encoding is accepted.")
         return await handler(request)
     except web.HTTPException as error:
         code = (error.reason or "error").lower().replace(" ", "_")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import socket
 import threading
 import time
@@ -243,6 +244,17 @@ def test_other_paths_methods_and_sizes(ready: str) -> None:
     assert httpx.get(f"{ready}/infer", headers=HEADERS).status_code == 405
     answer = httpx.post(f"{ready}/infer", headers=HEADERS, content=b"x" * (wire.MAX_BODY_BYTES + 1))
     assert (answer.status_code, "error" in answer.json()) == (413, True)
+
+
+@pytest.mark.parametrize("path", ["/infer", "/v1/chat/completions"])
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "zstd", "x"])
+def test_a_compressed_body_is_refused_as_it_is(ready: str, path: str, coding: str) -> None:
+    """Never unpacked: a few kilobytes may be gigabytes."""
+    for body in (b"", b"garbage" * 10, gzip.compress(b"{}")[:15]):
+        answer = httpx.post(f"{ready}{path}", headers=HEADERS | {"Content-Encoding": coding}, content=body)
+        assert answer.status_code == 400
+        assert "Content-Encoding" in answer.json()["error"]["message"]
+        assert ("type" in answer.json()["error"]) == path.startswith("/v1/")
 
 
 def test_a_client_that_left_is_dropped_from_the_queue(fake: FakeEngine, ready: str) -> None:
