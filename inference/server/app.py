@@ -106,8 +106,7 @@ async def _stream(request: web.Request) -> web.StreamResponse:
     return response
 
 
-def _json(body: bytes, status: int = 200) -> web.Response:
-    headers = {"Retry-After": RETRY_AFTER_S} if status == 503 else None
+def _json(body: bytes, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
     return web.Response(body=body, status=status, content_type="application/json", headers=headers)
 
 
@@ -161,9 +160,9 @@ async def _one_error_shape(request: web.Request, handler: Handler) -> web.Stream
 
 
 def _refusal(request: web.Request, status: int, code: str, message: str) -> web.Response:
-    if _speaks_openai(request):
-        return _json(openai.error_body(status, code, message), status)
-    return _json(wire.error_body(code, message), status)
+    is_openai = _speaks_openai(request)
+    body = openai.error_body(status, code, message) if is_openai else wire.error_body(code, message)
+    return _json(body, status, {"Retry-After": RETRY_AFTER_S} if code == wire.BUSY else None)
 
 
 def _speaks_openai(request: web.Request) -> bool:

@@ -157,6 +157,8 @@ def scripted(world: Any, handler: Handler, seconds: float = 60.0) -> HttpEngine:
         (404, {"error": {"message": "The model `x` does not exist."}}, StackNotDeployed, "does not exist"),
         (429, {"error": {"message": "Slow down."}}, EngineBusy, "Slow down."),
         (503, "<html>", EngineBusy, "busy"),
+        (503, {"error": {"message": "Overloaded.", "code": 503}}, EngineBusy, "Overloaded."),
+        (503, {"error": {"message": "Not proven.", "code": "engine_error"}}, EngineError, "Not proven."),
         (500, {"error": {"message": "/secret/path"}}, EngineError, "status 500; its log says why"),
         (502, "<html>", EngineError, "status 502"),
         (200, "<html>", EngineError, "something else"),
@@ -177,6 +179,7 @@ def test_refusals_and_nonsense_keep_their_kind(
     for ask in (engine.route, engine.infer, lambda request: next(engine.stream(request))):
         with pytest.raises(error, match=words) as raised:
             ask(world.requests(1)[0])
+        assert isinstance(raised.value, EngineBusy) == (error is EngineBusy)
         assert getattr(raised.value, "retry_after", 7) == 7
         assert "secret" not in str(raised.value)
 
@@ -191,6 +194,7 @@ def test_refusals_and_nonsense_keep_their_kind(
         ([], EngineError, "broke the answer off"),
         (["data: [DONE]"], EngineError, "for the reason"),
         (['data: {"error": {"message": "Late.", "code": "busy"}}'], EngineBusy, "Late."),
+        (['data: {"error": {"message": "Not proven.", "code": "engine_error"}}'], EngineError, "Not proven."),
         (['data: {"error": {"message": "/secret", "code": 500}}'], EngineError, "broke the answer off"),
         (['data: {"choices": [{"delta": {}, "finish_reason": "abort"}]}', "data: [DONE]"], EngineError, "'abort'"),
         (['data: {"choices": [{"delta": {}, "finish_reason": "stop"}]}', "data: [DONE]"], EngineError, "something"),
