@@ -11,6 +11,7 @@ import httpx
 
 from inference.engines import wire
 from inference.engines.base import EngineError
+from inference.engines.streams import lines
 from inference.engines.types import Decision, Request, StackedResult, StackSpec, StreamEvent
 
 CONNECT_S = 5.0
@@ -18,7 +19,6 @@ ANSWER_S = 180.0  # a full queue and one long answer
 DEPLOY_S = 600.0  # adapters of gigabytes from a cold disk
 
 T = TypeVar("T")
-Data = TypeVar("Data", bytes, str)
 
 
 class RemoteEngine:
@@ -55,7 +55,7 @@ class RemoteEngine:
         with self._reaching(), self._client.stream("POST", "/stream", content=body) as response:
             if response.status_code != httpx.codes.OK:
                 raise wire.load_error(response.status_code, response.read())
-            for line in response.iter_lines():
+            for line in lines(response.iter_bytes()):
                 event = _read(wire.load_event, line)
                 if isinstance(event, Exception):
                     raise event
@@ -92,7 +92,7 @@ class RemoteEngine:
             raise EngineError(f"The engine at {self._url} broke the connection off.") from error
 
 
-def _read(load: Callable[[Data], T], data: Data) -> T:
+def _read(load: Callable[[bytes], T], data: bytes) -> T:
     try:
         return load(data)
     except ValueError as error:

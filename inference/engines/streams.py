@@ -1,9 +1,9 @@
-"""Streams: one that has begun, and one whose events another thread tells."""
+"""Streams: one that has begun, one whose events another thread tells, and the lines of one on the wire."""
 
 from __future__ import annotations
 
 import queue
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 
 from inference.engines.types import StackedResult, StreamEvent
@@ -38,3 +38,13 @@ def told(submit: Callable[[Callable[[StreamEvent], None]], Future[StackedResult]
         yield future.result()
     finally:
         future.cancel()
+
+
+def lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    r"""What `\n` ends, and what is left. Nothing else ends a line: JSON leaves U+2028 and others as they are."""
+    rest = b""
+    for chunk in chunks:
+        *whole, rest = (rest + chunk).split(b"\n")
+        yield from whole
+    if rest:
+        yield rest

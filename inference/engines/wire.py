@@ -20,12 +20,14 @@ from inference.engines.types import Decision, Receipt, Request, StackedResult, S
 
 MAX_BODY_BYTES = MAX_BYTES * 4 // 3 + 2**20
 
+BUSY, FAILED = "busy", "engine_error"
+
 _ERRORS: tuple[tuple[str, type[Exception], int], ...] = (
     ("unsupported_image", UnsupportedImage, 415),
     ("invalid", InputError, 400),
     ("stack_not_deployed", StackNotDeployed, 409),
-    ("busy", EngineBusy, 503),
-    ("engine_error", EngineError, 500),
+    (BUSY, EngineBusy, 503),
+    (FAILED, EngineError, 503),
 )
 """Code, exception and HTTP status; the first that fits counts, so subclasses come first."""
 
@@ -122,7 +124,7 @@ def dump_event(event: StreamEvent | Exception) -> bytes:
     return b'{"event": "%s", "data": %s}\n' % (name.encode(), data)
 
 
-def load_event(line: str) -> StreamEvent | Exception:
+def load_event(line: bytes) -> StreamEvent | Exception:
     """Decode an event, or the failure that ended the stream; ValueError if it is neither."""
     match json.loads(line):
         case {"event": "decision", "data": data}:
@@ -147,7 +149,7 @@ def describe(error: Exception) -> tuple[int, str, str]:
     for code, kind, status in _ERRORS:
         if isinstance(error, kind):
             return status, code, str(error)
-    return 500, "engine_error", "The engine failed; its log says why."
+    return 500, FAILED, "The engine failed; its log says why."
 
 
 def error_body(code: str, message: str) -> bytes:

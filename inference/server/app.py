@@ -27,7 +27,9 @@ ASKING = ("/route", "/infer", "/stream", openai.COMPLETIONS)
 def build_app(host: Host, token: str) -> web.Application:
     """The application around `host`; every path but /health needs `Authorization: Bearer <token>`."""
     app = web.Application(
-        client_max_size=wire.MAX_BODY_BYTES, middlewares=[_one_error_shape, _authenticated(token), _bounded(host)]
+        client_max_size=wire.MAX_BODY_BYTES,
+        middlewares=[_one_error_shape, _authenticated(token), _bounded(host)],
+        handler_args={"auto_decompress": False},  # A megabyte may be a gigabyte, which would hold everybody up.
     )
     app[HOST] = host
     app.cleanup_ctx.append(_lifetime)
@@ -57,7 +59,7 @@ async def _health(request: web.Request) -> web.Response:
 
 
 async def _status(request: web.Request) -> web.Response:
-    return web.json_response(await asyncio.to_thread(request.app[HOST].engine.status))
+    return web.json_response(await request.app[HOST].status())
 
 
 async def _deploy(request: web.Request) -> web.Response:
@@ -104,8 +106,7 @@ async def _stream(request: web.Request) -> web.StreamResponse:
     return response
 
 
-def _json(body: bytes, status: int = 200) -> web.Response:
-    headers = {"Retry-After": RETRY_AFTER_S} if status == 503 else None
+def _json(body: bytes, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
     return web.Response(body=body, status=status, content_type="application/json", headers=headers)
 
 
@@ -146,6 +147,8 @@ def _bounded(host: Host) -> Middleware:
 async def _one_error_shape(request: web.Request, handler: Handler) -> web.StreamResponse:
     """One shape for our own routes, OpenAI's for its."""
     try:
+        if "Content-Encoding" in request.headers:
+            raise InputError("Send the body as it is: no Content-Encoding is accepted.")
         return await handler(request)
     except web.HTTPException as error:
         code = (error.reason or "error").lower().replace(" ", "_")
@@ -157,9 +160,9 @@ async def _one_error_shape(request: web.Request, handler: Handler) -> web.Stream
 
 
 def _refusal(request: web.Request, status: int, code: str, message: str) -> web.Response:
-    if _speaks_openai(request):
-        return _json(openai.error_body(status, code, message), status)
-    return _json(wire.error_body(code, message), status)
+    is_openai = _speaks_openai(request)
+    body = openai.error_body(status, code, message) if is_openai else wire.error_body(code, message)
+    return _json(body, status, {"Retry-After": RETRY_AFTER_S} if code == wire.BUSY else None)
 
 
 def _speaks_openai(request: web.Request) -> bool:

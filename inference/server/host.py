@@ -92,6 +92,7 @@ class Host:
         self._failed = failed
         self._engine: HostedEngine | None = None
         self._loading = ThreadPoolExecutor(LOADING, "loading")
+        self._status: asyncio.Future[dict[str, object]] | None = None
 
     @classmethod
     def around(cls, engine: HostedEngine) -> Host:
@@ -127,6 +128,12 @@ class Host:
     async def load(self, work: Callable[[], T]) -> T:
         """The result of `work`, which loads adapters: however long that takes, other threads decode and answer."""
         return await asyncio.get_running_loop().run_in_executor(self._loading, work)
+
+    async def status(self) -> dict[str, object]:
+        """The engine's status. One that is elsewhere may take long: whoever asks meanwhile shares the answer."""
+        if self._status is None or self._status.done():
+            self._status = asyncio.ensure_future(asyncio.to_thread(self.engine.status))
+        return await asyncio.shield(self._status)
 
     async def call(self, submit: Callable[[], Future[T]]) -> T:
         """The result of the future that `submit` returns, called in another thread because it decodes bodies.

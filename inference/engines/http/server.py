@@ -12,13 +12,15 @@ from typing import Any
 import httpx
 
 from datasets_app.errors import InputError
+from inference.engines import wire
 from inference.engines.base import EngineBusy, EngineError, StackNotDeployed
+from inference.engines.streams import lines
 
 CONNECT_S = 5.0
 LOAD_S = 600.0  # adapters of gigabytes from a cold disk
 MAX_RETRY_S = 3600.0
 MAX_MESSAGE = 300
-DATA, DONE = "data:", "[DONE]"
+DATA, DONE = b"data:", b"[DONE]"
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +66,7 @@ class OpenAIServer:
             if response.status_code != httpx.codes.OK:
                 response.read()
                 raise self._refusal(response)
-            for line in response.iter_lines():
+            for line in lines(response.iter_bytes()):
                 if time.monotonic() > deadline:
                     raise _late()
                 data = line.removeprefix(DATA).strip()
@@ -102,12 +104,14 @@ class OpenAIServer:
             raise EngineError(f"The engine at {self.url} broke the connection off.") from error
 
     def _refusal(self, response: httpx.Response) -> Exception:
-        status, message = response.status_code, _message(response)
+        status, (code, message) = response.status_code, _told(response)
         match status:
             case 401 | 403:
                 return EngineError(f"The engine at {self.url} does not accept our token.")
             case 404:
                 return StackNotDeployed(f"The engine does not hold an adapter of the stack: deploy it first. {message}")
+            case 503 if code == wire.FAILED:  # Our own server's word: asking again would not help.
+                return EngineError(message)
             case 429 | 503:
                 return EngineBusy(message or "The engine is busy: try again later.", _retry_after(response))
             case _ if 400 <= status < 500:
@@ -117,8 +121,11 @@ class OpenAIServer:
 
     def _broken_off(self, error: Any) -> Exception:
         details = error if isinstance(error, dict) else {}
-        if details.get("code") in ("busy", 429, 503):
-            return EngineBusy(str(details.get("message"))[:MAX_MESSAGE])
+        code, message = details.get("code"), str(details.get("message"))[:MAX_MESSAGE]
+        if code in (wire.BUSY, 429, 503):
+            return EngineBusy(message)
+        if code == wire.FAILED:
+            return EngineError(message)
         logger.error("The engine at %s broke an answer off: %s", self.url, str(error)[:MAX_MESSAGE])
         return EngineError(f"The engine at {self.url} broke the answer off.")
 
@@ -134,14 +141,14 @@ def _late() -> EngineBusy:
     return EngineBusy("The engine did not answer in time: ask for fewer tokens, or later.")
 
 
-def _message(response: httpx.Response) -> str:
-    """What the server says of a refusal: in OpenAI's shape, or as older versions of vLLM have it."""
+def _told(response: httpx.Response) -> tuple[Any, str]:
+    """Code and message of a refusal: in OpenAI's shape, or as older versions of vLLM have it."""
     try:
         body = response.json()
         error = body.get("error", body)
-        return str(error["message"])[:MAX_MESSAGE]
+        return error.get("code"), str(error["message"])[:MAX_MESSAGE]
     except (ValueError, KeyError, TypeError, AttributeError):
-        return ""
+        return None, ""
 
 
 def _retry_after(response: httpx.Response) -> float | None:

@@ -150,7 +150,7 @@ class ModalEngine:
         async for line in calls.yields.aio(await _client(), call):
             if not isinstance(line, bytes):
                 raise _wrong()
-            event = _read(wire.load_event, line.decode(errors="replace"))
+            event = _read(wire.load_event, line)
             if isinstance(event, Exception):
                 raise event
             if isinstance(event, StackedResult):
@@ -262,7 +262,7 @@ def _wrong() -> EngineError:
     return EngineError("The engine on Modal answered something else than was asked for.")
 
 
-def _read(load: Callable[[Any], T], data: bytes | str) -> T:
+def _read(load: Callable[[bytes], T], data: bytes) -> T:
     try:
         return load(data)
     except ValueError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from django.db import close_old_connections
 from rest_framework.test import APIClient
 
 from inference.engines.base import EngineBusy, EngineError, StackNotDeployed
+from inference.engines.types import Request, TextDelta
 from tests.cast import png
 
 URL = "/api/v1/infer/"
@@ -44,6 +46,20 @@ def test_decision_tokens_and_result(reader: APIClient, engine: Any, asked: dict[
     assert "".join(data["text"] for _, data in tokens) == result["text"]
     assert result == reader.post(URL, BODY, format="json").json()
     assert result["receipt"]["answer"]
+
+
+def test_no_line_of_a_stream_ends_within_a_text(
+    reader: APIClient, engine: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever its clients take for the end of a line."""
+    said = "one\u2028two\u2029three\x85four\x0b\x0c\x1c\r\n"
+    result = replace(engine.infer(Request("sha256:stack", png(), "x")), text=said)
+    monkeypatch.setattr(engine, "stream", lambda _: iter([result.decision, TextDelta(said), result]))
+    response = reader.post(URL, BODY | {"stream": True}, format="json")
+    lines = b"".join(response.streaming_content).decode().splitlines()
+    told = [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: ")]
+    assert len(lines) == 3 * len(told) == 9
+    assert [data["text"] for data in told[1:]] == [said, said]
 
 
 def test_a_form_may_ask_for_a_stream(reader: APIClient, engine: Any) -> None:

@@ -25,7 +25,7 @@ from inference.engines.http import HttpEngine
 from inference.engines.http.messages import data_url
 from inference.engines.images import decode
 from inference.engines.in_process import InProcessEngine, Limits
-from inference.engines.types import AdapterRef, Decision
+from inference.engines.types import AdapterRef, Decision, StackedResult
 from tests.inference.engines.conftest import TOKEN
 from tests.inference.engines.served import served
 from tests.inference.engines.small import make_adapter, make_image, make_model
@@ -157,6 +157,8 @@ def scripted(world: Any, handler: Handler, seconds: float = 60.0) -> HttpEngine:
         (404, {"error": {"message": "The model `x` does not exist."}}, StackNotDeployed, "does not exist"),
         (429, {"error": {"message": "Slow down."}}, EngineBusy, "Slow down."),
         (503, "<html>", EngineBusy, "busy"),
+        (503, {"error": {"message": "Overloaded.", "code": 503}}, EngineBusy, "Overloaded."),
+        (503, {"error": {"message": "Not proven.", "code": "engine_error"}}, EngineError, "Not proven."),
         (500, {"error": {"message": "/secret/path"}}, EngineError, "status 500; its log says why"),
         (502, "<html>", EngineError, "status 502"),
         (200, "<html>", EngineError, "something else"),
@@ -177,6 +179,7 @@ def test_refusals_and_nonsense_keep_their_kind(
     for ask in (engine.route, engine.infer, lambda request: next(engine.stream(request))):
         with pytest.raises(error, match=words) as raised:
             ask(world.requests(1)[0])
+        assert isinstance(raised.value, EngineBusy) == (error is EngineBusy)
         assert getattr(raised.value, "retry_after", 7) == 7
         assert "secret" not in str(raised.value)
 
@@ -191,6 +194,7 @@ def test_refusals_and_nonsense_keep_their_kind(
         ([], EngineError, "broke the answer off"),
         (["data: [DONE]"], EngineError, "for the reason"),
         (['data: {"error": {"message": "Late.", "code": "busy"}}'], EngineBusy, "Late."),
+        (['data: {"error": {"message": "Not proven.", "code": "engine_error"}}'], EngineError, "Not proven."),
         (['data: {"error": {"message": "/secret", "code": 500}}'], EngineError, "broke the answer off"),
         (['data: {"choices": [{"delta": {}, "finish_reason": "abort"}]}', "data: [DONE]"], EngineError, "'abort'"),
         (['data: {"choices": [{"delta": {}, "finish_reason": "stop"}]}', "data: [DONE]"], EngineError, "something"),
@@ -210,6 +214,24 @@ def test_a_stream_that_goes_wrong_keeps_its_kind(
         list(events)
     assert type(raised.value) is error
     assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize("end", ["\n\n", "\r\n\r\n", "\n"])
+def test_a_server_may_leave_raw_what_others_take_for_the_end_of_a_line(world: Any, end: str) -> None:
+    said = "one\u2028two\u2029three\x85four é"
+    chunks: list[dict[str, Any]] = [
+        {"choices": [{"delta": {"content": said}, "finish_reason": "stop"}]},
+        {"choices": [], "usage": {"completion_tokens": 5}},
+    ]
+    text = "".join(f"data: {json.dumps(chunk, ensure_ascii=False)}{end}" for chunk in chunks) + f"data: [DONE]{end}"
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        is_stream = "stream" in json.loads(request.content)
+        return httpx.Response(200, content=text.encode()) if is_stream else decided("bo")
+
+    *_, result = scripted(world, handler).stream(world.requests(1)[0])
+    assert isinstance(result, StackedResult)
+    assert (result.text, result.tokens) == (said, 4)
 
 
 def test_a_stack_refused_in_the_middle_of_a_stream_is_no_fault_of_the_client(world: Any) -> None:

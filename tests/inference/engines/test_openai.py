@@ -125,6 +125,16 @@ def test_a_stream_is_chunks_that_add_up(client: Client) -> None:
     assert len({chunk["id"] for chunk in chunks}) == 1
 
 
+def test_no_line_of_a_stream_ends_within_a_text(client: Client) -> None:
+    """Its clients have ends of lines of their own; the receipt holds the user's words."""
+    asked = client.chat(client.expert, stream=True)
+    asked["messages"][-1]["content"].append({"type": "text", "text": "one\u2028two\u2029three\x85four"})
+    streamed = client.complete(asked).text
+    for line in filter(None, streamed.splitlines()):
+        assert line == "data: [DONE]" or json.loads(line.removeprefix("data: "))
+    assert json.loads(streamed.split("data: ")[-2])["receipt"]["prompt"].endswith("one\u2028two\u2029three\x85four")
+
+
 def test_an_answer_carries_the_receipt_of_its_adapter(client: Client, engine: InProcessEngine, world: Any) -> None:
     request, labels = world.requests(1)[0], ["am", "amx", "an", "bo", "none"]
     answer = client.complete(client.chat(client.expert)).json()

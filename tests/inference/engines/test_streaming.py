@@ -32,6 +32,15 @@ def test_a_stream_is_the_decision_the_text_and_the_result(world: Any, any_engine
         assert "".join(delta.text for delta in deltas) == result.text
 
 
+def test_words_may_hold_what_others_take_for_the_end_of_a_line(world: Any, any_engine: Engine) -> None:
+    """The receipt of the decision holds them as they are."""
+    request = replace(world.requests(1)[0], prompt="one\u2028two\u2029three\x85four\x0b\x0c\x1c\x1d\x1e\r\n.")
+    decision, *_, result = any_engine.stream(request)
+    assert isinstance(decision, Decision) and isinstance(result, StackedResult)
+    assert decision.receipt is not None and decision.receipt.prompt == request.prompt
+    assert result.text == any_engine.infer(request).text
+
+
 def test_whoever_closes_a_stream_ends_the_request(world: Any, any_engine: Engine, remote: Engine) -> None:
     owner = any_engine if "running" in any_engine.status() else remote  # OpenAI's protocol has no such figures
     for request in world.requests(2):

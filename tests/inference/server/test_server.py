@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import socket
 import threading
 import time
@@ -41,6 +42,8 @@ class FakeEngine:
 
     places = 100
     deploying = 0
+    statuses = 0
+    failure_of_status: Exception | None = None
 
     def __init__(self) -> None:
         self.failure: Exception | None = None
@@ -76,8 +79,11 @@ class FakeEngine:
         return self._answer(request, RESULT)
 
     def status(self) -> dict[str, object]:
+        self.statuses += 1
         self.asked.set()
         self.told_status.wait(10)
+        if self.failure_of_status:
+            raise self.failure_of_status
         return {"base": "sha256:b"}
 
     def close(self) -> None:
@@ -159,7 +165,7 @@ def test_nothing_is_lost_on_the_wire(fake: FakeEngine, remote: RemoteEngine) -> 
         (InputError("Wrong é."), 400),
         (StackNotDeployed("Deploy it."), 409),
         (EngineBusy("Full."), 503),
-        (EngineError("Broken."), 500),
+        (EngineError("Broken."), 503),
     ],
 )
 def test_failures_keep_their_kind(
@@ -173,7 +179,7 @@ def test_failures_keep_their_kind(
     answer = httpx.post(f"{ready}/route", headers=HEADERS, content=wire.dump_request(REQUEST))
     assert answer.status_code == status
     assert answer.json()["error"]["message"] == str(error)
-    assert ("retry-after" in answer.headers) == (status == 503)
+    assert ("retry-after" in answer.headers) == isinstance(error, EngineBusy)
 
 
 def test_unforeseen_failures_say_nothing_of_themselves(fake: FakeEngine, remote: RemoteEngine) -> None:
@@ -240,6 +246,17 @@ def test_other_paths_methods_and_sizes(ready: str) -> None:
     assert (answer.status_code, "error" in answer.json()) == (413, True)
 
 
+@pytest.mark.parametrize("path", ["/infer", "/v1/chat/completions"])
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "zstd", "x"])
+def test_a_compressed_body_is_refused_as_it_is(ready: str, path: str, coding: str) -> None:
+    """Never unpacked: a few kilobytes may be gigabytes."""
+    for body in (b"", b"garbage" * 10, gzip.compress(b"{}")[:15]):
+        answer = httpx.post(f"{ready}{path}", headers=HEADERS | {"Content-Encoding": coding}, content=body)
+        assert answer.status_code == 400
+        assert "Content-Encoding" in answer.json()["error"]["message"]
+        assert ("type" in answer.json()["error"]) == path.startswith("/v1/")
+
+
 def test_a_client_that_left_is_dropped_from_the_queue(fake: FakeEngine, ready: str) -> None:
     fake.holding = True
     with pytest.raises(httpx.ReadTimeout):
@@ -248,17 +265,24 @@ def test_a_client_that_left_is_dropped_from_the_queue(fake: FakeEngine, ready: s
 
 
 def test_a_slow_status_holds_nobody_up(fake: FakeEngine, ready: str, remote: RemoteEngine) -> None:
-    """As that of an engine which asks Modal is."""
+    """As that of an engine which asks Modal is; however many want to know, it is asked once."""
     fake.told_status.clear()
-    with ThreadPoolExecutor(1) as caller:
-        status = caller.submit(remote.status)
+    with ThreadPoolExecutor(40) as callers:
+        statuses = [callers.submit(remote.status) for _ in range(40)]
         assert fake.asked.wait(5)
         try:
-            assert httpx.get(f"{ready}/health", timeout=3).status_code == 200
+            for _ in range(40):
+                assert httpx.get(f"{ready}/health", timeout=3).status_code == 200
             assert remote.infer(REQUEST) == RESULT
+            assert fake.statuses == 1
         finally:
             fake.told_status.set()
-        assert status.result(5) == {"base": "sha256:b"}
+        assert [status.result(5) for status in statuses] == [{"base": "sha256:b"}] * 40
+    fake.failure_of_status = EngineError("Broken.")
+    with pytest.raises(EngineError, match="Broken"):
+        remote.status()
+    fake.failure_of_status = None
+    assert remote.status() == {"base": "sha256:b"}
 
 
 def test_who_finds_no_place_is_refused_at_once(fake: FakeEngine, ready: str, remote: RemoteEngine) -> None:
