@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +13,12 @@ from pydantic import BaseModel, ConfigDict, Field, StrictInt, ValidationError
 from datasets_app.errors import InputError
 
 CARD_FILE = "switchyard.json"
+ASSUMED, GIVEN = "assumed", "given"
+"""In a lineage, as its `card`: that the files brought none, so that all of it is assumed, or what was not given."""
+
+OWN_CARD = f"The files bring a card, {CARD_FILE}: correct that, or leave out the one that is given."
+
+_MAX_SHOWN = 200
 _OF_THE_PREFIX = ("base", "system", "human", "min_pixels", "max_pixels", "invocation")
 
 
@@ -53,6 +60,14 @@ class AdapterCard(BaseModel):
         served = self.model_dump_json(exclude={"lineage"}, exclude_defaults=True)
         return "sha256:" + hashlib.sha256(served.encode()).hexdigest()
 
+    @property
+    def in_words(self) -> str:
+        """What the adapter is served with."""
+        system = "no system turn" if self.system is None else f"the system turn {_shown(self.system)}"
+        pixels = f"screenshots of {self.min_pixels} to {self.max_pixels} pixels"
+        dtype = f"a base of {self.dtype}" if self.dtype else "a base of whatever dtype"
+        return f"{system}, the human turn {_shown(self.human)}, {pixels} and {dtype}"
+
     @classmethod
     def read(cls, directory: Path) -> AdapterCard:
         """Read the card of the adapter in `directory`; InputError if it is absent or wrong."""
@@ -74,3 +89,7 @@ class AdapterCard(BaseModel):
     def write(self, directory: Path) -> None:
         """Write the card into `directory`, the same bytes for the same card."""
         (directory / CARD_FILE).write_text(self.model_dump_json(indent=2) + "\n")
+
+
+def _shown(text: str) -> str:
+    return json.dumps(text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}…", ensure_ascii=False)

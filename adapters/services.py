@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,12 +15,12 @@ from django.utils import timezone
 
 from adapters.backbone.spec import TINY_BASE, BaseSpec, fingerprint, pixel_budget
 from adapters.base_shape import BaseShape
-from adapters.card import AdapterCard
+from adapters.card import ASSUMED, CARD_FILE, GIVEN, OWN_CARD, AdapterCard
 from adapters.models import Adapter, AdapterVersion, Alias, BaseModel, Evaluation, Promotion, Stack
 from adapters.models.adapter import NONE_LABEL
 from adapters.selectors import stack_spec
 from adapters.store import Store
-from adapters.validation import validate_adapter
+from adapters.validation import adapter_root, validate_adapter, validate_card
 from datasets_app.errors import InputError
 from datasets_app.models import RoutingDataset, SourceDataset
 from datasets_app.names import check_name
@@ -84,24 +86,26 @@ def register_adapter(
     return adapter
 
 
-def add_version(adapter: Adapter, directory: str | Path, *, card: AdapterCard | None = None) -> AdapterVersion:
+def add_version(adapter: Adapter, directory: str | Path, *, card: Mapping[str, Any] | None = None) -> AdapterVersion:
     """Put the adapter files in `directory` (or its `final/`) into the store as the next version of `adapter`.
 
-    Files without a card get `card`, or one with the base's pixel budget and no system turn. The same files
-    again return the version that exists. InputError if the files are broken or belong to another base.
+    Files without a card get that of `new_card`, with the fields in `card`. The same files and card again return the
+    version that exists. InputError if the files are broken, belong to another base, or bring a card beside the given.
     """
     if is_place(directory):
         raise InputError(f"{directory} lies on a volume: a run of kind fetch brings it here and registers it.")
     folder = Path(directory).expanduser()
     if not folder.is_dir():
         raise InputError(f"{directory} is not a folder with adapter files.")
+    if card is not None and (adapter_root(folder) / CARD_FILE).exists():
+        raise InputError(OWN_CARD)
     base = adapter.base
     spec = BaseSpec(path=base.path, revision=base.revision or None)
     stored = store().add(
         folder,
         base=BaseShape.read(Path(spec.path)) if spec.is_local else None,
         expected_base=base.fingerprint,
-        default_card=card or default_card(adapter),
+        default_card=new_card(adapter.kind, base, card),
     )
     own = AdapterCard.read(stored.path)
     if own.kind != adapter.kind:
@@ -134,16 +138,20 @@ def _record_version(
     return existing
 
 
-def default_card(adapter: Adapter) -> AdapterCard:
-    """The card of files that bring none: the base's pixel budget, the user's words as they are."""
-    spec = BaseSpec(path=adapter.base.path, revision=adapter.base.revision or None)
-    low, high = pixel_budget(spec)
-    return AdapterCard(
-        kind="router" if adapter.kind == Adapter.Kind.ROUTER else "expert",
-        base=adapter.base.fingerprint,
-        min_pixels=low,
-        max_pixels=high,
-    )
+def new_card(kind: str, base: BaseModel, given: Mapping[str, Any] | None = None) -> AdapterCard:
+    """The card of files that bring none: the fields that are `given`; else no system turn, the user's words as they
+    are, the base's pixel budget. Its lineage says where it is from. InputError names a field that is wrong.
+    """
+    low, high = pixel_budget(BaseSpec(path=base.path, revision=base.revision or None))
+    fields = {"kind": kind, "base": base.fingerprint, "min_pixels": low, "max_pixels": high, **(given or {})}
+    card = AdapterCard.parse(json.dumps(fields).encode(), CARD_FILE)
+    return card.model_copy(update={"lineage": {**card.lineage, "card": ASSUMED if given is None else GIVEN}})
+
+
+def check_card(kind: str, given: Mapping[str, Any]) -> None:
+    """InputError unless the given fields make a card for an adapter of that kind on the configured base."""
+    base = configured_base()
+    validate_card(new_card(kind, base, given), base.fingerprint)
 
 
 def set_current(version: AdapterVersion) -> None:

@@ -31,6 +31,20 @@ def get_run(name: str) -> Run:
     return run
 
 
+def get_work(name: str) -> Run | Pipeline:
+    """What is under way as `name`, the pipeline before its run of that name, or else what was last called so.
+
+    InputError if there is neither a run nor a pipeline.
+    """
+    pipeline = Pipeline.objects.filter(name=name).first()
+    run = Run.objects.filter(name=name).order_by("-id").first()
+    if pipeline is not None and (run is None or run.pipeline_id == pipeline.pk or not pipeline.is_over):
+        return pipeline
+    if run is None:
+        raise InputError(f"There is neither a run nor a pipeline {name!r}.")
+    return run
+
+
 def newest_attempt(run: Run) -> Attempt | None:
     """The run's newest attempt; None if the run has moved since it was read, so that an earlier row is never taken
     together with a later attempt."""

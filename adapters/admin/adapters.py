@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.db.models import ForeignKey
 from django.http import HttpRequest
 from unfold.widgets import UnfoldAdminTextInputWidget
@@ -25,7 +25,7 @@ class AdapterForm(forms.ModelForm):  # type: ignore[type-arg]
         max_length=1024,
         widget=UnfoldAdminTextInputWidget,
         help_text="Folder with adapter_config.json and adapter_model.safetensors, on the server or as volume:path on "
-        "Modal; they are checked and stored as the next version.",
+        "Modal; they are checked and stored as the next version. Their switchyard.json says what they are served with.",
     )
 
 
@@ -78,7 +78,9 @@ class AdapterAdmin(ServiceAdmin):
 
     def add_files(self, request: HttpRequest, adapter: Adapter, files: str) -> None:
         """Store the adapter's next version."""
-        add_version(adapter, files)
+        version = add_version(adapter, files)
+        if version.note:
+            self.message_user(request, version.note, messages.WARNING)
 
     @display(description="kind", ordering="kind", label=KIND_COLOURS)
     def kind_label(self, obj: Adapter) -> str:

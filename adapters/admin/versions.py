@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.contrib import admin
 from django.template.defaultfilters import filesizeformat
+from django.utils.html import format_html
 
 from adapters.admin.adapters import KIND_COLOURS
 from adapters.models import AdapterVersion
@@ -78,5 +79,5 @@ class AdapterVersionAdmin(ReadOnlyAdmin):
 
     @display(description="card")
     def card_text(self, obj: AdapterVersion) -> str:
-        """What it was trained with."""
-        return pretty(obj.card)
+        """What it was trained with, or what is assumed of that."""
+        return format_html("{}{}", obj.note, pretty(obj.card))

@@ -11,6 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from adapters import services
+from adapters.api.versions import CARD
 from adapters.models import Adapter
 from datasets_app.api.strict import NameField, StrictCharField, StrictSerializer
 from datasets_app.selectors import get_source
@@ -43,6 +44,7 @@ class RegisterAdapterSerializer(StrictSerializer):
     )
     description = StrictCharField(max_length=4096, default="", allow_blank=True)
     path = StrictCharField(max_length=1024, required=False, help_text="Folder on the server with the adapter's files.")
+    card = serializers.DictField(required=False, help_text=CARD)
 
 
 @extend_schema(tags=["adapters"])
@@ -60,13 +62,13 @@ class AdapterList(generics.ListAPIView[Adapter]):
         body = RegisterAdapterSerializer(data=request.data)
         body.is_valid(raise_exception=True)
         wish = body.validated_data
-        path = wish.pop("path", None)
+        path, card = wish.pop("path", None), wish.pop("card", None)
         if "source" in wish:
             wish["source"] = get_source(wish["source"])
         with transaction.atomic():
             adapter = services.register_adapter(**wish)
             if path is not None:
-                services.add_version(adapter, path)
+                services.add_version(adapter, path, card=card)
         adapter.refresh_from_db()
         return Response(AdapterSerializer(adapter).data, status=status.HTTP_201_CREATED)
 

@@ -15,6 +15,8 @@ from adapters import services
 from adapters.models import Adapter, AdapterVersion
 from datasets_app.api.strict import StrictCharField, StrictSerializer
 
+CARD = "Fields of the card of files that bring none; absent: it is assumed, and the version's `note` says what."
+
 
 class VersionSerializer(serializers.ModelSerializer[AdapterVersion]):
     """An immutable set of adapter files, addressed by `digest`."""
@@ -22,10 +24,13 @@ class VersionSerializer(serializers.ModelSerializer[AdapterVersion]):
     adapter = serializers.SlugRelatedField[Any]("name", read_only=True)
     card = serializers.DictField(read_only=True)
     facts = serializers.DictField(read_only=True)
+    note = serializers.CharField(
+        read_only=True, help_text="What it is served with, if its files brought no card that tells; else empty."
+    )
 
     class Meta:
         model = AdapterVersion
-        fields = ["adapter", "number", "digest", "size", "card", "facts", "created_at"]
+        fields = ["adapter", "number", "digest", "size", "card", "note", "facts", "created_at"]
         read_only_fields = fields
 
 
@@ -33,6 +38,7 @@ class AddVersionSerializer(StrictSerializer):
     """Adapter files on the server; staff only."""
 
     path = StrictCharField(max_length=1024, help_text="Folder on the server with the adapter's files.")
+    card = serializers.DictField(required=False, help_text=CARD)
 
 
 @extend_schema(tags=["adapters"])
@@ -53,7 +59,8 @@ class VersionList(generics.ListAPIView[AdapterVersion]):
         adapter = get_object_or_404(Adapter.objects.select_related("base"), name=self.kwargs["name"])
         body = AddVersionSerializer(data=request.data)
         body.is_valid(raise_exception=True)
-        version = services.add_version(adapter, body.validated_data["path"])
+        wish = body.validated_data
+        version = services.add_version(adapter, wish["path"], card=wish.get("card"))
         return Response(VersionSerializer(version).data, status=status.HTTP_201_CREATED)
 
 

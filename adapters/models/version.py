@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.db import models
 
+from adapters.card import ASSUMED, GIVEN, AdapterCard
 from adapters.models.adapter import Adapter
 
 
@@ -27,6 +28,17 @@ class AdapterVersion(models.Model):
 
     def __str__(self) -> str:
         return f"{self.adapter.name} v{self.number}"
+
+    @property
+    def note(self) -> str:
+        """What it is served with, in a sentence, if its files brought no card that tells; else empty."""
+        origin = self.card.get("lineage", {}).get("card")
+        if origin not in (ASSUMED, GIVEN):
+            return ""
+        words = f"{self} is served with {AdapterCard.model_validate(self.card).in_words}."
+        if origin == ASSUMED:
+            words += " Its files have no card: was it trained otherwise, add them with one (--card FILE, docs/data.md)."
+        return words
 
     @property
     def short_digest(self) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
+from django.db import connection
+from django.db.migrations.executor import MigrationExecutor
 
 from datasets_app.errors import InputError
 
@@ -22,6 +24,14 @@ class InputCommand(BaseCommand):
             return super().execute(*args, **options)
         except InputError as error:
             raise CommandError(str(error), returncode=EXIT_INPUT) from error
+
+    def check_migrations(self) -> None:
+        """Refuse a database that is not of this release, instead of a notice and an error of the database's."""
+        executor = MigrationExecutor(connection)
+        if executor.migration_plan(executor.loader.graph.leaf_nodes()):
+            raise CommandError(
+                "The database is not up to date: start `make serve`, which sees to that, or `manage.py migrate`."
+            )
 
     def say(self, text: str) -> None:
         """One line on stdout."""

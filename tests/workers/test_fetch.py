@@ -8,16 +8,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from django.core.management import CommandError, call_command
 from django.test import Client
 from django.urls import reverse
-from safetensors.numpy import save_file
 
-from adapters.backbone.spec import TINY_BASE, BaseSpec, fingerprint, pixel_budget
-from adapters.base_shape import BaseShape
-from adapters.card import AdapterCard
 from adapters.models import Adapter, AdapterVersion
 from adapters.services import configured_base, register_adapter, store
 from datasets_app.errors import InputError
@@ -25,6 +20,7 @@ from datasets_app.formats.digest import folder_digest
 from datasets_app.models import SourceDataset
 from datasets_app.places import Place
 from datasets_app.services import register_source
+from tests.adapter_files import write_expert
 from tests.cast import make_client, make_source, make_version
 from tests.modal_plane.plane import Plane
 from tests.workers.recipes.recording import RecordingJob
@@ -54,20 +50,7 @@ def volumes(plane: Plane) -> Iterator[None]:
 @pytest.fixture(scope="module")
 def expert_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An expert of the tiny base that says nothing useful, but fits."""
-    folder, shape, rank = tmp_path_factory.mktemp("expert"), BaseShape.read(TINY_BASE), 2
-    tensors = {}
-    for layer in range(shape.layers):
-        inner, outer = shape.features["q_proj"]
-        stem = f"base_model.model.model.language_model.layers.{layer}.self_attn.q_proj"
-        tensors[f"{stem}.lora_A.weight"] = np.full((rank, inner), 0.5, np.float32)
-        tensors[f"{stem}.lora_B.weight"] = np.full((outer, rank), 0.5, np.float32)
-    save_file(tensors, folder / "adapter_model.safetensors")
-    config = {"peft_type": "LORA", "r": rank, "lora_alpha": 4, "target_modules": ["q_proj"]}
-    (folder / "adapter_config.json").write_text(json.dumps(config))
-    spec = BaseSpec(str(TINY_BASE))
-    low, high = pixel_budget(spec)
-    AdapterCard(kind="expert", base=fingerprint(spec), min_pixels=low, max_pixels=high).write(folder)
-    return folder
+    return write_expert(tmp_path_factory.mktemp("expert"))
 
 
 def refusal(tmp_path: Path, **fields: str) -> str:
@@ -110,6 +93,24 @@ def test_an_adapter_is_fetched_from_its_final_subfolder_into_the_store(
     assert run.adapter_version == version
     assert version.digest == store().add(expert_files).digest
     assert run.summary["place"] == f"{CHECKPOINTS}:calendar-tasks/final"
+
+
+def test_files_without_a_card_get_the_one_that_is_given(plane: Plane, drive: Drive, tmp_path: Path) -> None:
+    """Which is checked before anything is queued, and refused beside their own before the weights are moved."""
+    write_expert(plane.volume(CHECKPOINTS) / "calendar", with_card=False)
+    wish: dict[str, Any] = {"what": "adapter", "name": "calendar", "place": f"{CHECKPOINTS}:calendar"}
+    with pytest.raises(InputError, match="'human'"):
+        launch("fetch", {**wish, "card": {"human": "{prompt}"}})
+    run = fetch(drive, **wish, card={"system": "One tool call."})
+    assert run.adapter_version is not None, run.error
+    assert (run.adapter_version.card["system"], run.adapter_version.card["lineage"]) == (
+        "One tool call.", {"card": "given"},
+    )  # fmt: skip
+    write_expert(plane.volume(CHECKPOINTS) / "calendar")
+    base = configured_base()
+    spec = {"what": "adapter", "place": wish["place"], "base": base.path, "base_fingerprint": base.fingerprint}
+    assert "The files bring a card" in refusal(tmp_path, **spec, has_card="true")
+    assert not list(tmp_path.rglob("*.safetensors"))
 
 
 def broken_header(folder: Path) -> None:

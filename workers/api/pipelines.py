@@ -13,6 +13,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from adapters.api.versions import CARD
 from datasets_app.api.strict import NameField, StrictCharField, StrictIntegerField, StrictSerializer
 from workers import services
 from workers.api.runs import RunSerializer
@@ -50,7 +51,13 @@ class PipelineSerializer(serializers.ModelSerializer[Pipeline]):
         read_only_fields = fields
 
 
-class TrainingWish(StrictSerializer):
+class Wish(StrictSerializer):
+    """What is launched, and where."""
+
+    backend = NameField(required=False, help_text="Compute backend of its steps; absent: the default.")
+
+
+class TrainingWish(Wish):
     """What is trained, and how."""
 
     train = serializers.DictField(required=False, help_text="Fields of the training recipe.")
@@ -106,11 +113,12 @@ class NewExpertWish(SuccessorWish):
         required=False,
         help_text="Folder on the server, or `volume:path` on Modal; absent: the expert is trained first.",
     )
+    card = serializers.DictField(required=False, help_text=CARD)
     train_expert = serializers.DictField(required=False, help_text="Fields of the training recipe, for the expert.")
     adapters = None  # type: ignore[assignment]
 
 
-class ReevaluationWish(StrictSerializer):
+class ReevaluationWish(Wish):
     """What serves, evaluated again."""
 
     pipeline = NameField(required=False, help_text="Made up if absent.")
@@ -123,7 +131,7 @@ class ReevaluationWish(StrictSerializer):
     rollback = serializers.BooleanField(default=False)
 
 
-WISHES: dict[str, tuple[type[StrictSerializer], Callable[..., Pipeline]]] = {
+WISHES: dict[str, tuple[type[Wish], Callable[..., Pipeline]]] = {
     Pipeline.Kind.ROUTER.value: (RouterWish, services.launch_router_pipeline),
     Pipeline.Kind.EXPERT.value: (ExpertWish, services.launch_expert_pipeline),
     Pipeline.Kind.ADD_EXPERT.value: (NewExpertWish, services.add_expert),

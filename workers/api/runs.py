@@ -88,7 +88,7 @@ class LaunchSerializer(StrictSerializer):
 
     `params` by kind: generate_dataset `{adapters, negatives, samples_per_class, seed}`, preprocess `{dataset}`,
     train `{dataset, adapter, config}`, evaluate `{run or adapter, dataset, stack, max_samples}`, fetch
-    `{what: adapter or source, name, place: volume:path}` with `kind` and `source` of an adapter.
+    `{what: adapter or source, name, place: volume:path}` with `kind`, `source` and `card` of an adapter.
     """
 
     kind = serializers.ChoiceField(Run.Kind.choices)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from django.conf import settings
 
 from adapters.models import Adapter
-from adapters.services import add_version, check_adapter, configured_base, register_adapter
+from adapters.services import add_version, check_adapter, check_card, configured_base, register_adapter
 from datasets_app.errors import InputError
 from datasets_app.formats import SOURCE_FORMATS
 from datasets_app.names import check_name
@@ -24,7 +24,8 @@ from workers.models import Run
 class Params(BaseParams):
     """`place` is `volume:path`, `name` what the adapter or source dataset is registered as.
 
-    `kind` and `source` are an adapter's. `expert` names, for a source dataset, the expert that it is the examples of.
+    `kind`, `source` and `card`, fields of the card of files that bring none, are an adapter's. `expert` names, for a
+    source dataset, the expert that it is the examples of.
     """
 
     what: Literal["adapter", "source"]
@@ -32,6 +33,7 @@ class Params(BaseParams):
     place: str
     kind: Literal["expert", "router"] = "expert"
     source: str | None = None
+    card: dict[str, Any] | None = None
     expert: str | None = None
     format: str = "llava"
 
@@ -47,6 +49,8 @@ def check(params: Params) -> None:
             check_adapter(params.expert, Adapter.Kind.EXPERT)
     else:
         check_adapter(params.name, params.kind)
+        if params.card is not None:
+            check_card(params.kind, params.card)
         if params.source is not None:
             get_source(params.source)
 
@@ -57,7 +61,8 @@ def resolve(params: Params) -> Resolved:
     where = {"what": params.what, "place": params.place, "environment": _environment()}
     if params.what == "source":
         return Resolved({**where, "format": params.format}, owner=params.name)
-    return Resolved({**where, "base": base.path, "base_fingerprint": base.fingerprint}, owner=params.name)
+    where |= {"base": base.path, "base_fingerprint": base.fingerprint}
+    return Resolved({**where, "has_card": params.card is not None}, owner=params.name)
 
 
 def finalize(run: Run, outputs: Path) -> dict[str, Any]:
@@ -67,7 +72,7 @@ def finalize(run: Run, outputs: Path) -> dict[str, Any]:
         source = get_source(params.source) if params.source else None
         adapter = register_adapter(params.name, kind=params.kind, source=source)
         try:
-            return {"adapter_version": add_version(adapter, outputs)}
+            return {"adapter_version": add_version(adapter, outputs, card=params.card)}
         except InputError as error:
             raise InputError(f"{run.summary['place']}: {error}") from error
     folder = keep(outputs, "sources", f"{params.name}-{run.pk}")

@@ -16,12 +16,13 @@ DEFAULT_FILE = "config/loras.json"
 
 
 class Entry(BaseModel):
-    """Where one expert's files lie."""
+    """Where one expert's files lie, and where their card, if they bring none: relative to this file's folder."""
 
     model_config = ConfigDict(extra="forbid")
 
     volume: str
     path: str
+    card: str | None = None
 
     def place(self) -> Place:
         """The folder on Modal."""
@@ -39,7 +40,7 @@ class Entry(BaseModel):
 
 
 class Loras(BaseModel):
-    """`{"loras": {"calendar": {"volume": …, "path": …}, …}}`."""
+    """`{"loras": {"calendar": {"volume": …, "path": …, "card": …}, …}}`; a card is rarely needed."""
 
     model_config = ConfigDict(extra="forbid")
 

@@ -18,7 +18,7 @@ from pydantic import Field
 
 from adapters.backbone.spec import BaseSpec
 from adapters.base_shape import BaseShape
-from adapters.card import CARD_FILE, AdapterCard
+from adapters.card import CARD_FILE, OWN_CARD, AdapterCard
 from adapters.store import MAX_BYTES
 from adapters.validation import (
     CONFIG_FILE,
@@ -50,6 +50,7 @@ class Spec(RecipeSpec):
     environment: str | None = Field(None, description="Modal's environment")
     base: str = Field("", description="base model that an adapter belongs to, a folder or a hub id")
     base_fingerprint: str = Field("", description="of that base model")
+    has_card: bool = Field(False, description="its card was given, so that it must bring none")
     format: str = Field("llava", description="format of a source dataset")
     max_files: int = Field(1_000_000, gt=0, description="most files of a source dataset")
     max_gb: float = Field(200.0, gt=0, description="most gigabytes of a source dataset")
@@ -133,6 +134,8 @@ def _adapter(folder: Folder, spec: Spec) -> tuple[Folder, list[Entry]]:
     head = place.read(found[WEIGHTS_FILE], HEAD_BYTES)
     try:
         if card is not None:
+            if spec.has_card:
+                raise InputError(OWN_CARD)
             validate_card(AdapterCard.parse(card, CARD_FILE), spec.base_fingerprint or None)
         validate_header(config, io.BytesIO(head), found[WEIGHTS_FILE].size, shape)
     except InputError as error:

@@ -19,6 +19,7 @@ from datasets_app.names import check_name
 from datasets_app.places import is_place
 from datasets_app.selectors import get_source
 from datasets_app.services import register_source
+from workers.compute import get_compute
 from workers.models import Pipeline, Run
 from workers.selectors import find_dataset
 from workers.services.launching import validate
@@ -56,6 +57,7 @@ def add_expert(
     *,
     source: str | Path,
     adapter: str | Path | None = None,
+    card: dict[str, Any] | None = None,
     live: str = Pipeline.Live.IF_BETTER,
     negatives: Sequence[str] | None = None,
     samples_per_class: int | None = None,
@@ -63,6 +65,7 @@ def add_expert(
     train: dict[str, Any] | None = None,
     train_expert: dict[str, Any] | None = None,
     pipeline: str | None = None,
+    backend: str | None = None,
     user: User | None = None,
 ) -> Pipeline:
     """Add the expert `name` to what serves: check and register its files, train and evaluate a router that knows it,
@@ -70,15 +73,19 @@ def add_expert(
 
     `source` is the expert's source dataset, a folder or a registered name; `adapter` the folder of its files, without
     which the expert is trained first, as an activated LoRA if the router is one. Either folder may be `volume:path`:
-    the first steps fetch it. What is not given stays as it was for the serving router. InputError names what is wrong
-    with any of it, before anything is queued.
+    the first steps fetch it. `card` holds fields of the card of files that bring none. What is not given stays as it
+    was for the serving router. InputError names what is wrong with any of it, before anything is queued.
     """
     check_name(name, "adapter name")
     policy = _policy(live)
+    if backend:
+        get_compute(backend)  # InputError where there is none
+    if card is not None and adapter is None:
+        raise InputError("card: an expert that is trained gets its own; name the folder of its files, or leave it out.")
     given = {"negatives": negatives, "samples_per_class": samples_per_class, "seed": seed, "train": train}
     known = SourceDataset.objects.filter(name=str(source)).first()
     label = known.name if known else name
-    wish = asked(expert=name, source=label, trained=adapter is None, train_expert=train_expert, **given)
+    wish = asked(expert=name, source=label, trained=adapter is None, card=card, train_expert=train_expert, **given)
     if pipeline and (done := fulfilled(Pipeline.Kind.ADD_EXPERT, check_name(pipeline, "pipeline name"), policy, wish)):
         return done
     before = _lineage()
@@ -92,7 +99,7 @@ def add_expert(
     validate(Run.Kind.GENERATE_DATASET, drawn, check_now=False)
     for negative in drawn["negatives"]:
         get_source(negative)
-    fetches = _register(name, known, source, adapter)
+    fetches = _register(name, known, source, adapter, card)
     router_train = before.train | (train or {})
     like_router = {"activated": True} if router_train.get("activated") else {}
     expert_train = like_router | (train_expert or {})
@@ -106,7 +113,7 @@ def add_expert(
             *_serving_step(stem),
         ]
 
-    return launch_plan(Plan(Pipeline.Kind.ADD_EXPERT, pipeline, f"add-{name}", steps, policy, wish), user)
+    return launch_plan(Plan(Pipeline.Kind.ADD_EXPERT, pipeline, f"add-{name}", steps, policy, wish, backend), user)
 
 
 def retrain_router(
@@ -118,6 +125,7 @@ def retrain_router(
     seed: int | None = None,
     train: dict[str, Any] | None = None,
     pipeline: str | None = None,
+    backend: str | None = None,
     user: User | None = None,
 ) -> Pipeline:
     """Train the serving router anew, from its sources as they are now, and put it live if it beats the serving one.
@@ -145,8 +153,8 @@ def retrain_router(
         router = router_steps(stem, drawn, before.router, router_train, stack=True)
         return [*fetch_steps(fetches), *router, *_serving_step(stem)]
 
-    plan = Plan(Pipeline.Kind.RETRAIN_ROUTER, pipeline, f"retrain-{before.router}", steps, policy, wish)
-    return launch_plan(plan, user)
+    stem = f"retrain-{before.router}"
+    return launch_plan(Plan(Pipeline.Kind.RETRAIN_ROUTER, pipeline, stem, steps, policy, wish, backend), user)
 
 
 def _policy(live: str) -> str:
@@ -215,7 +223,7 @@ def _fetch_of(name: str, origin: str, format: str = "llava", expert: str | None 
 
 
 def _register(
-    name: str, known: SourceDataset | None, source: str | Path, files: str | Path | None
+    name: str, known: SourceDataset | None, source: str | Path, files: str | Path | None, card: dict[str, Any] | None
 ) -> list[dict[str, Any]]:
     """Check and register the source dataset, which may be `known`, the adapter and its files; of an adapter that is
     refused nothing stays. What lies on a volume is fetched by runs: their parameters.
@@ -228,14 +236,14 @@ def _register(
     else:
         row = register_source(label, place, format=format)
     if is_place(files):
-        fetches.append({"what": "adapter", "name": name, "place": str(files)})
+        fetches.append({"what": "adapter", "name": name, "place": str(files), "card": card})
     for params in fetches:
         validate(Run.Kind.FETCH, params)
     is_new = not Adapter.objects.filter(name=name).exists()
     adapter = register_adapter(name, source=row)
     if files is not None and not is_place(files):
         try:
-            add_version(adapter, files)
+            add_version(adapter, files, card=card)
         except InputError:
             if is_new:
                 adapter.delete()

@@ -17,6 +17,7 @@ from django.utils import timezone
 from adapters.selectors import get_adapter
 from datasets_app.errors import InputError
 from datasets_app.names import check_name
+from workers.kinds import HERE
 from workers.models import Pipeline, Run
 from workers.services.launching import TRIES, NameTaken, cancel, launch, numbered, relaunch
 from workers.services.moves import want_end
@@ -35,7 +36,8 @@ class Step:
 
 @dataclass(frozen=True)
 class Plan:
-    """A pipeline to launch, called `name`, or by `stem` and the time. `steps` are made for the name that it gets.
+    """A pipeline to launch, called `name`, or by `stem` and the time. `steps` are made for the name that it gets, and
+    run on `backend` (None: the default), but for those that run on one alone.
 
     Where they depend on what serves, too, `wish` is what was asked for.
     """
@@ -46,6 +48,7 @@ class Plan:
     steps: Callable[[str], list[Step]]
     live: str = Pipeline.Live.NEVER
     wish: dict[str, Any] | None = None
+    backend: str | None = None
 
 
 def launch_router_pipeline(
@@ -57,6 +60,7 @@ def launch_router_pipeline(
     samples_per_class: int = 200,
     seed: int = 0,
     train: dict[str, Any] | None = None,
+    backend: str | None = None,
     user: User | None = None,
 ) -> Pipeline:
     """Generate a routing dataset, preprocess it, train the router and evaluate it.
@@ -69,8 +73,11 @@ def launch_router_pipeline(
         "samples_per_class": samples_per_class,
         "seed": seed,
     }
-    plan = Plan(Pipeline.Kind.ROUTER, name, "routing", lambda stem: router_steps(stem, drawn, router, train or {}))
-    return launch_plan(plan, user)
+
+    def steps(stem: str) -> list[Step]:
+        return router_steps(stem, drawn, router, train or {})
+
+    return launch_plan(Plan(Pipeline.Kind.ROUTER, name, "routing", steps, backend=backend), user)
 
 
 def router_steps(
@@ -91,6 +98,7 @@ def launch_expert_pipeline(
     *,
     train: dict[str, Any] | None = None,
     name: str | None = None,
+    backend: str | None = None,
     user: User | None = None,
 ) -> Pipeline:
     """Preprocess the expert's source dataset, train the expert and evaluate it; a known name goes on likewise."""
@@ -103,7 +111,7 @@ def launch_expert_pipeline(
         subject = {"run": f"{stem}-train", "dataset": learnt}
         return [*expert_steps(stem, "", adapter, learnt, train or {}), Step(Run.Kind.EVALUATE, "-evaluate", subject)]
 
-    return launch_plan(Plan(Pipeline.Kind.EXPERT, name, f"train-{adapter}", steps), user)
+    return launch_plan(Plan(Pipeline.Kind.EXPERT, name, f"train-{adapter}", steps, backend=backend), user)
 
 
 def expert_steps(
@@ -161,6 +169,7 @@ def _launch(plan: Plan, name: str, user: User | None) -> Pipeline:
                 step.kind,
                 step.params,
                 name=f"{name}{step.suffix}",
+                backend=HERE.get(step.kind, plan.backend),
                 user=user,
                 pipeline=pipeline,
                 step=number,

@@ -25,6 +25,7 @@ def reevaluate(
     rollback: bool = False,
     pipeline: str | None = None,
     seed: int | None = None,
+    backend: str | None = None,
     user: User | None = None,
 ) -> Pipeline:
     """Evaluate the serving stack again: on the held-out set it was promoted on, and on `fresh_samples` of each class
@@ -47,7 +48,8 @@ def reevaluate(
         return held_out + (_fresh(lineage, stem, number, draw_seed) if number else [])
 
     wish = asked(stack=serving.digest, rollback=rollback, fresh_samples=fresh_samples, seed=seed)
-    return launch_plan(Plan(Pipeline.Kind.REEVALUATE, pipeline, "reevaluate", steps, wish=wish), user)
+    plan = Plan(Pipeline.Kind.REEVALUATE, pipeline, "reevaluate", steps, wish=wish, backend=backend)
+    return launch_plan(plan, user)
 
 
 def _held_out(baseline: Evaluation | None) -> list[Step]:

@@ -65,7 +65,7 @@ def test_staff_registers_an_adapter() -> None:
 def test_files_come_with_it_or_it_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
     """Broken files leave no adapter behind."""
 
-    def broken(adapter: Adapter, path: str) -> None:
+    def broken(adapter: Adapter, path: str, card: object) -> None:
         raise InputError("config.json is missing.")
 
     monkeypatch.setattr("adapters.services.add_version", broken)

@@ -25,7 +25,7 @@ def volumes(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> P
         place.mkdir(parents=True)
         (place / "adapter_config.json").write_text("{}")
 
-    def add_version(adapter: Adapter, folder: Path) -> Any:
+    def add_version(adapter: Adapter, folder: Path, card: object) -> Any:
         if "claims" in str(folder) and (Path(folder) / "broken").exists():
             raise InputError("adapter_model.safetensors is missing.")
         return make_version(adapter)

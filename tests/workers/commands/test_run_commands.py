@@ -7,10 +7,23 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connection
+from django.db.migrations.recorder import MigrationRecorder
 
-from tests.cast import make_evaluation, make_experts, make_router, make_routing_dataset, make_run, make_version
+from tests.cast import (
+    EXPERTS,
+    make_champion,
+    make_client,
+    make_evaluation,
+    make_experts,
+    make_router,
+    make_routing_dataset,
+    make_run,
+    make_version,
+)
 from workers.management.commands.train import assignment
-from workers.models import Run
+from workers.models import Pipeline, Run
+from workers.services import launch_router_pipeline
 from workers.states import Status
 
 pytestmark = pytest.mark.django_db
@@ -26,7 +39,7 @@ def end(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
                 Run.objects.filter(pk=run.pk).update(status=status, **fields)
                 run.refresh_from_db()
 
-        monkeypatch.setattr("workers.management.base.watch", watch)
+        monkeypatch.setattr("workers.management.following.watch", watch)
 
     return told
 
@@ -65,9 +78,9 @@ def test_interrupting_leaves_the_run_alone(monkeypatch: pytest.MonkeyPatch) -> N
     def watch(runs: list[Run]) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("workers.management.base.watch", watch)
+    monkeypatch.setattr("workers.management.following.watch", watch)
     dataset = make_routing_dataset()
-    with pytest.raises(CommandError, match="cancel_run prep") as caught:
+    with pytest.raises(CommandError, match="`cancel prep` ends it") as caught:
         call_command("preprocess", "--dataset-name", dataset.name, "--run-name", "prep")
     assert caught.value.returncode == 130
     assert Run.objects.get().status == Status.QUEUED
@@ -109,7 +122,9 @@ def test_assignments(text: str, expected: object) -> None:
         ("stacked_inference", "--routing-run", "nobody", "--routing-dataset", "routing_20260101_120000"),
         ("preprocess", "--dataset-name", "routing_20260101_120000", "--backend", "nowhere"),
         ("promote", "nobody"),
-        ("cancel_run", "nobody"),
+        ("cancel", "nobody"),
+        ("retry", "nobody"),
+        ("add_expert", "x", "--source", "/nowhere", "--backend", "nowhere"),
     ],
 )
 def test_wrong_input_is_exit_code_2(arguments: tuple[str, ...]) -> None:
@@ -157,9 +172,81 @@ def test_promote_finds_the_version_of_a_run(monkeypatch: pytest.MonkeyPatch) -> 
     assert find_version("router") == second
 
 
-def test_cancel_run_cancels_the_newest_of_that_name(capsys: pytest.CaptureFixture[str]) -> None:
+def test_cancel_ends_the_newest_run_of_that_name(capsys: pytest.CaptureFixture[str]) -> None:
     """And says what became of it."""
     make_run("prep", Status.FAILED)
     make_run("prep")
-    call_command("cancel_run", "prep")
+    call_command("cancel", "prep")
     assert capsys.readouterr().out == "prep: cancelled\n"
+
+
+def test_cancel_ends_a_pipeline_rather_than_its_run_of_that_name(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of one that is over, what was called so later."""
+    make_experts()
+    pipeline = launch_router_pipeline("first", adapters=EXPERTS)
+    call_command("cancel", "first")
+    assert capsys.readouterr().out == "first: cancelled (asked to end)\n"
+    assert {run.status for run in pipeline.steps} == {Status.CANCELLED}
+    Pipeline.objects.update(outcome=Status.CANCELLED)
+    later = make_run("first")
+    call_command("cancel", "first")
+    later.refresh_from_db()
+    assert later.status == Status.CANCELLED
+
+
+def test_interrupting_leaves_the_pipeline_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And says how to end it."""
+
+    def watch_pipeline(pipeline: Pipeline) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("workers.management.following.watch_pipeline", watch_pipeline)
+    make_champion()
+    with pytest.raises(CommandError, match="`cancel night` ends it") as caught:
+        call_command("reevaluate", "--pipeline", "night", "--fresh-samples", "3")
+    assert caught.value.returncode == 130
+    assert not Pipeline.objects.get().cancel_requested
+
+
+def test_a_pipelines_steps_run_on_the_backend_that_is_named() -> None:
+    """Those of commands and of the API, but for what runs here alone."""
+    make_champion()
+    call_command("reevaluate", "--pipeline", "night", "--fresh-samples", "3", "--backend", "modal", "--detach")
+    add = ("provider-select", "--source", "volume:provider-select", "--pipeline", "add")
+    call_command("add_expert", *add, "--backend", "modal", "--detach")
+    wish = {"kind": "reevaluate", "pipeline": "api", "fresh_samples": 3, "backend": "modal"}
+    assert make_client(staff=True).post("/api/v1/pipelines/", wish, format="json").status_code == 201
+    fetched, *others = Pipeline.objects.get(name="add").steps
+    assert (fetched.kind, fetched.backend) == ("fetch", "local")
+    others += [run for name in ("night", "api") for run in Pipeline.objects.get(name=name).steps]
+    assert {run.backend for run in others} == {"modal"}
+
+
+def test_retry_waits_for_the_run(end: Callable[..., None], capsys: pytest.CaptureFixture[str]) -> None:
+    """As the command did that launched it."""
+    dataset = make_routing_dataset()
+    make_run("prep", Status.FAILED, params={"dataset": dataset.name})
+    end(Status.SUCCEEDED)
+    call_command("retry", "prep")
+    assert capsys.readouterr().out == "prep: succeeded\n"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("register_source", "calendar", "volume:calendar"),
+        ("save_lora", "calendar", "volume:calendar"),
+    ],
+)
+def test_what_fetches_does_not_wait_either_if_told(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    call_command(*words, "--detach")
+    run = Run.objects.get()
+    assert capsys.readouterr().out == f"{run.name}: queued\n"
+
+
+def test_a_database_of_another_release_is_one_sentence() -> None:
+    """Instead of a notice and an error of the database's."""
+    MigrationRecorder(connection).migration_qs.filter(app="workers").delete()
+    with pytest.raises(CommandError, match="not up to date: start `make serve`") as caught:
+        call_command("preprocess", "--dataset-name", "x")
+    assert caught.value.returncode == 1

@@ -6,6 +6,9 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
+from adapters.selectors import get_adapter
+from datasets_app.places import is_place
+from workers.management.cards import add_card, read_card
 from workers.management.pipelines import PipelineCommand
 from workers.services import add_expert
 
@@ -27,9 +30,13 @@ class Command(PipelineCommand):
         parser.add_argument(
             "--adapter", help="folder with its adapter files, or volume:path on Modal (default: it is trained first)"
         )
+        add_card(parser)
         self.add_router_arguments(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Call the service."""
-        files = {"source": options["source"], "adapter": options["adapter"]}
-        self.follow(add_expert(options["name"], **files, **self.router_options(options)), options)
+        name, files = options["name"], {"source": options["source"], "adapter": options["adapter"]}
+        pipeline = add_expert(name, **files, card=read_card(options["card"]), **self.router_options(options))
+        if options["adapter"] and not is_place(options["adapter"]):
+            self.caution(get_adapter(name).current)
+        self.follow_pipeline(pipeline, detach=options["detach"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ from django.db import transaction
 from adapters.models import AdapterVersion
 from adapters.services import add_version, check_adapter, register_adapter
 from datasets_app.errors import InputError
-from datasets_app.management.base import InputCommand
 from datasets_app.places import Place
+from workers.management.cards import read_card
+from workers.management.following import FollowCommand, leaving
 from workers.management.loras import DEFAULT_FILE, Entry, read
 from workers.management.watch import watch
 from workers.models import Run
@@ -20,7 +22,7 @@ from workers.services import launch
 from workers.states import Status
 
 
-class Command(InputCommand):
+class Command(FollowCommand):
     """Store the files of many experts."""
 
     help = (
@@ -29,45 +31,57 @@ class Command(InputCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """FILE."""
+        """FILE, and whether to wait for the runs."""
+        super().add_arguments(parser)
         parser.add_argument("file", nargs="?", default=DEFAULT_FILE, help="default: %(default)s")
-        parser.add_argument("--detach", action="store_true", help="do not wait for the runs")
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Find everything first, then import."""
         file = Path(options["file"])
-        places = {name: located(file, name, entry) for name, entry in read(file).loras.items()}
+        found = [located(file, name, entry) for name, entry in read(file).loras.items()]
         with transaction.atomic():
-            local = {name: folder for name, folder in places.items() if isinstance(folder, Path)}
-            versions = [imported(file, name, folder) for name, folder in local.items()]
+            versions = [imported(file, one) for one in found if isinstance(one.place, Path)]
         for version in versions:
             self.say(f"{version}: {version.digest}")
-        self._fetch([(name, place) for name, place in places.items() if isinstance(place, Place)], options["detach"])
+            self.caution(version)
+        self._fetch([one for one in found if isinstance(one.place, Place)], options["detach"])
 
-    def _fetch(self, places: list[tuple[str, Place]], detach: bool) -> None:
-        wishes = [{"what": "adapter", "name": name, "place": str(place)} for name, place in places]
+    def _fetch(self, found: list[Located], detach: bool) -> None:
+        wishes = [{"what": "adapter", "name": one.name, "place": str(one.place), "card": one.card} for one in found]
         runs = [launch(Run.Kind.FETCH, wish) for wish in wishes]
         if not detach:
-            watch(runs)
+            with leaving("What was launched goes on; `cancel NAME` ends a run."):
+                watch(runs)
         for run in runs:
             self.say(f"{run.adapter_version or run}: {run.error or run.status}")
+            self.caution(run.adapter_version)
         failed = [run.name for run in runs if run.status in (Status.FAILED, Status.CANCELLED)]
         if failed:
             raise CommandError(f"Not imported: {', '.join(failed)}.", returncode=1)
 
 
-def located(file: Path, name: str, entry: Entry) -> Path | Place:
-    """The folder with the expert's files, here or on Modal."""
+@dataclass(frozen=True)
+class Located:
+    """An expert's files, here or on Modal, and the card that they lack."""
+
+    name: str
+    place: Path | Place
+    card: dict[str, Any] | None
+
+
+def located(file: Path, name: str, entry: Entry) -> Located:
+    """Where its files lie, and its card; InputError names what is wrong with the entry."""
     try:
         check_adapter(name, "expert")
-        return entry.folder() or entry.place()
+        card = read_card(file.parent / entry.card) if entry.card else None
+        return Located(name, entry.folder() or entry.place(), card)
     except InputError as error:
         raise InputError(f"{file}, {name!r} ({entry.volume}/{entry.path}): {error}") from error
 
 
-def imported(file: Path, name: str, folder: Path) -> AdapterVersion:
+def imported(file: Path, found: Located) -> AdapterVersion:
     """The stored version."""
     try:
-        return add_version(register_adapter(name), folder)
+        return add_version(register_adapter(found.name), str(found.place), card=found.card)
     except InputError as error:
-        raise InputError(f"{file}, {name!r}: {error}") from error
+        raise InputError(f"{file}, {found.name!r}: {error}") from error

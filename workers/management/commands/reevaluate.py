@@ -24,5 +24,5 @@ class Command(PipelineCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Call the service."""
-        wish = {key: options[key] for key in ("fresh_samples", "rollback", "pipeline")}
-        self.follow(reevaluate(**wish), options)
+        wish = {key: options[key] for key in ("fresh_samples", "rollback", "pipeline", "backend")}
+        self.follow_pipeline(reevaluate(**wish), detach=options["detach"])

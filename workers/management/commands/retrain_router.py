@@ -22,4 +22,6 @@ class Command(PipelineCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Call the service."""
-        self.follow(retrain_router(adapters=options["adapters"], **self.router_options(options)), options)
+        self.follow_pipeline(
+            retrain_router(adapters=options["adapters"], **self.router_options(options)), detach=options["detach"]
+        )

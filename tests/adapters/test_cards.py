@@ -1,0 +1,165 @@
+"""What files without a card are served with, and who says so."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.management import CommandError, call_command
+from django.test import Client
+
+from adapters.backbone.spec import BaseSpec, pixel_budget
+from adapters.card import AdapterCard
+from adapters.models import AdapterVersion
+from adapters.services import check_card, register_adapter, store
+from adapters.validation import validate_card
+from controlplane.env import ROOT
+from tests.adapter_files import write_expert
+from tests.cast import make_client, make_source, make_version
+from workers.services import add_expert
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    """An expert's, without a card."""
+    return write_expert(tmp_path / "calendar", with_card=False)
+
+
+def documented(section: str) -> list[Any]:
+    """The JSON examples below that heading of docs/data.md."""
+    text = (ROOT / "docs" / "data.md").read_text().partition(f"## {section}")[2].partition("\n## ")[0]
+    return [json.loads(block.partition("```")[0]) for block in text.split("```json")[1:]]
+
+
+def test_an_assumed_card_is_told_in_a_sentence(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    low, high = pixel_budget(BaseSpec())
+    call_command("save_lora", "calendar", str(files))
+    out, err = capsys.readouterr()
+    assert out.startswith("calendar v1: sha256:")
+    assert err.splitlines() == [
+        'calendar v1 is served with no system turn, the human turn "<image>\\n{prompt}", screenshots of '
+        f"{low} to {high} pixels and a base of whatever dtype. "
+        "Its files have no card: was it trained otherwise, add them with one (--card FILE, docs/data.md)."
+    ]
+    assert AdapterVersion.objects.get().note == err.strip()
+
+
+def test_a_given_card_makes_another_version_which_is_hashed_with_it(
+    files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As the docs show it."""
+    _, example = documented("The card")
+    (files.parent / "card.json").write_text(json.dumps(example))
+    call_command("save_lora", "calendar", str(files))
+    for _ in range(2):
+        call_command("save_lora", "calendar", str(files), "--card", str(files.parent / "card.json"))
+    given, assumed = AdapterVersion.objects.order_by("-number")
+    assert given.adapter.current == given
+    assert given.digest != assumed.digest
+    card = AdapterCard.read(store().path(given.digest))
+    assert example.items() <= card.model_dump().items()
+    assert card.human == "<image>\n{prompt}"
+    assert f'calendar v2 is served with the system turn "{example["system"]}"' in capsys.readouterr().err
+    assert "no card" not in given.note
+
+
+def test_of_files_with_a_card_nothing_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    call_command("save_lora", "calendar", str(write_expert(tmp_path)))
+    assert capsys.readouterr().err == ""
+    assert AdapterVersion.objects.get().note == ""
+
+
+@pytest.mark.parametrize(
+    ("card", "words"),
+    [
+        ("{", "card.json is not valid JSON"),
+        ("[]", "card.json must hold a JSON object"),
+        ('{"human": "Hello"}', "field 'human'"),
+        ('{"humans": "Hello"}', "field 'humans'"),
+        ('{"base": "another"}', "field 'base'"),
+        ('{"kind": "router", "labels": ["a", "b"]}', "holds a router"),
+        ('{"min_pixels": -1}', "field 'min_pixels'"),
+        (None, "card.json cannot be read: No such file"),
+    ],
+)
+def test_a_wrong_card_is_one_sentence(files: Path, card: str | None, words: str) -> None:
+    file = files.parent / "card.json"
+    if card is not None:
+        file.write_text(card)
+    with pytest.raises(CommandError, match=words) as refused:
+        call_command("save_lora", "calendar", str(files), "--card", str(file))
+    assert refused.value.returncode == 2
+    assert not AdapterVersion.objects.exists()
+
+
+def test_files_that_bring_a_card_are_given_no_other(tmp_path: Path) -> None:
+    (tmp_path / "card.json").write_text("{}")
+    with pytest.raises(CommandError, match="The files bring a card"):
+        call_command("save_lora", "calendar", str(write_expert(tmp_path)), "--card", str(tmp_path / "card.json"))
+    with pytest.raises(CommandError, match="give their PATH"):
+        call_command("save_lora", "calendar", "--card", str(tmp_path / "card.json"))
+
+
+def test_many_are_imported_each_with_its_card(
+    files: Path, tmp_path: Path, settings: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings.VOLUMES_ROOT = tmp_path / "volumes"
+    for name in ("calendar", "claim-window"):
+        write_expert(tmp_path / "volumes" / "mine" / name, with_card=False)
+    (tmp_path / "card.json").write_text('{"system": "One tool call."}')
+    entries = {name: {"volume": "mine", "path": name} for name in ("calendar", "claim-window")}
+    entries["calendar"]["card"] = "card.json"
+    (tmp_path / "loras.json").write_text(json.dumps({"loras": entries}))
+    call_command("import_loras", str(tmp_path / "loras.json"))
+    given, assumed = capsys.readouterr().err.splitlines()
+    assert given.startswith('calendar v1 is served with the system turn "One tool call."')
+    assert "Its files have no card" in assumed
+
+
+def test_adding_an_expert_says_so_too(
+    files: Path, samples: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_version(register_adapter("claim-window", source=make_source("claim-window")))
+    add = ("add_expert", "calendar", "--source", str(samples["calendar"]), "--detach")
+    call_command(*add, "--adapter", str(files))
+    assert "calendar v1 is served with no system turn" in capsys.readouterr().err
+    (files.parent / "card.json").write_text('{"system": "One tool call."}')
+    call_command(*add, "--adapter", str(files), "--card", str(files.parent / "card.json"), "--pipeline", "again")
+    assert "calendar v2 is served with the system turn" in capsys.readouterr().err
+    with pytest.raises(CommandError, match="an expert that is trained gets its own"):
+        call_command(*add, "--card", str(files.parent / "card.json"))
+    add_expert("calendar", source="volume:x", adapter="volume:y", card={"system": "x"}, pipeline="volumes")
+
+
+def test_the_api_takes_a_card_and_says_what_is_assumed(files: Path) -> None:
+    client = make_client(staff=True)
+    assert client.post("/api/v1/adapters/", {"name": "calendar", "path": str(files)}, format="json").status_code == 201
+    assert "no system turn" in client.get("/api/v1/adapters/calendar/versions/1/").json()["note"]
+    body: dict[str, Any] = {"path": str(files), "card": {"system": "One tool call."}}
+    made = client.post("/api/v1/adapters/calendar/versions/", body, format="json").json()
+    assert (made["number"], made["card"]["system"]) == (2, "One tool call.")
+    refused = client.post("/api/v1/adapters/calendar/versions/", {**body, "card": {"humans": "x"}}, format="json")
+    assert refused.status_code == 400
+
+
+def test_the_admin_says_what_is_assumed(client: Client, files: Path) -> None:
+    client.force_login(User.objects.create_superuser("root"))
+    data = {"name": "calendar", "kind": "expert", "source": "", "description": "", "files": str(files)}
+    page = client.post("/admin/adapters/adapter/add/", data, follow=True)
+    version = AdapterVersion.objects.get()
+    assert version.note in page.context["messages"]._loaded_data[0].message
+    shown = client.get(f"/admin/adapters/adapterversion/{version.pk}/change/").content.decode()
+    assert "calendar v1 is served with no system turn" in shown
+
+
+def test_the_documented_cards_are_cards() -> None:
+    whole, part = documented("The card")
+    card = AdapterCard.parse(json.dumps(whole).encode(), "docs")
+    validate_card(card)
+    assert set(whole) == set(AdapterCard.model_fields)
+    check_card("expert", part)

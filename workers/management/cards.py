@@ -1,0 +1,30 @@
+"""The card of adapter files that bring none, as a file of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import CommandParser
+
+from adapters.card import CARD_FILE
+from adapters.validation import read_small
+from adapters.weights import load_json_object
+from datasets_app.errors import InputError
+
+
+def add_card(parser: CommandParser) -> None:
+    """`--card FILE`."""
+    words = f"JSON with fields of the card of files without {CARD_FILE}: what they were trained with (docs/data.md)"
+    parser.add_argument("--card", metavar="FILE", help=words)
+
+
+def read_card(file: str | Path | None) -> dict[str, Any] | None:
+    """The fields in `file`; None without one."""
+    if file is None:
+        return None
+    path = Path(file).expanduser()
+    try:
+        return load_json_object(read_small(path), path.name)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}.") from error
