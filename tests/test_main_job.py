@@ -1,4 +1,4 @@
-"""The main job as a user does it: commands and HTTP against broker, engine, web, worker and beat, all really running.
+"""The main job as README writes it: commands and HTTP against broker, engine, web, worker and beat, all really running.
 
 The experts here have hardly been trained: what they answer is not the point. The router is trained for real.
 """
@@ -31,6 +31,14 @@ ROOT = Path(__file__).resolve().parents[1]
 EXPERTS = ("calendar", "claim-window", "provider-select")
 DATASET = "routing_20260101_120000"
 HARDLY = ("--max-steps", "4", "--set", "eval_every=4")
+OPTIONS = {"generate_dataset": "--samples-per-class 100", "train": "--detach"}
+"""What is added to README's commands: less to train on, and a look at what happens meanwhile."""
+
+
+def readme() -> list[str]:
+    """What is to be typed of README's section on one's own adapters: to serve, to register, for a router, to ask."""
+    section = (ROOT / "README.md").read_text().partition("## Your own adapters and data")[2].partition("\n## ")[0]
+    return section.split("```")[1::2]
 
 
 @dataclass(frozen=True)
@@ -49,6 +57,20 @@ class Installation:
         )  # fmt: skip
         assert done.returncode == expect, f"{words}\n{done.stdout}\n{done.stderr}"
         return done.stdout + done.stderr
+
+    def bash(self, script: str) -> str:
+        """Have bash run what README prints; what that printed."""
+        done = subprocess.run(
+            ["bash", "-euc", script],
+            cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=600, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, f"{script}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    @property
+    def home(self) -> Path:
+        """Where the user has examples, adapters and a screenshot."""
+        return Path(self.environment["HOME"])
 
     def shell(self, code: str) -> Any:
         """The JSON that a line of Python prints within the installation."""
@@ -95,9 +117,11 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installat
         "SWITCHYARD_ENGINE_URL": f"http://127.0.0.1:{free_port()}",
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "OMP_NUM_THREADS": "1",
+        "HOME": str(data / "home"),
     }
     for secret in ("SECRET_KEY", "SWITCHYARD_ENGINE_TOKEN"):
         environment.pop(secret, None)  # the installation makes its own
+    (data / "home").mkdir()
     here = Installation(data, environment, f"http://127.0.0.1:{port}")
     here.manage("migrate", "--verbosity", "0")
     with (data / "processes.log").open("wb") as log:
@@ -118,7 +142,7 @@ def files_for(name: str, installation: Installation) -> Path:
     trained = installation.shell(
         code + "print(json.dumps(str(store().path(Adapter.objects.get(name='calendar').current.digest))))"
     )
-    folder = Path(shutil.copytree(trained, installation.data / f"files-{name}"))
+    folder = Path(shutil.copytree(trained, installation.home / "loras" / name))
     card = folder / "switchyard.json"
     card.chmod(0o644)
     card.write_text(json.dumps(json.loads(card.read_bytes()) | {"lineage": {"copied_for": name}}))
@@ -136,17 +160,19 @@ def live(installation: Installation) -> Installation:
     )
     manage("preprocess", "--dataset-name", "calendar")
     manage("train", "--dataset-name", "calendar", "--adapter", "calendar", "--run-name", "calendar-1", *HARDLY)
-    for name in EXPERTS[1:]:
-        manage("save_lora", name, str(files_for(name, installation)), "--source", name)
-    manage("generate_dataset", "--adapters", *EXPERTS, "--samples-per-class", "100", "--name", DATASET)
-    manage("preprocess", "--dataset-name", DATASET)
-    manage("train", "--dataset-name", DATASET, "--run-name", "router-1", "--detach")
-    wait_for(lambda: installation.status("router-1") == "running")
-    installation.kill_workers()
-    installation.start_worker()
-    wait_for(lambda: installation.status("router-1") == "succeeded")
-    manage("evaluate", "--run-name", "router-1", "--dataset-name", DATASET)
-    manage("promote", "router-1")
+    for name in EXPERTS:
+        files_for(name, installation)
+    (installation.home / "data").symlink_to(installation.data / "samples")
+    _, files, router, *_ = readme()
+    installation.bash(files)
+    for line in router.strip().splitlines()[:-1]:
+        command = line.split()[2]
+        installation.bash(f"{line} {OPTIONS.get(command, '')}")
+        if command == "train":
+            wait_for(lambda: installation.status("router-1") == "running")
+            installation.kill_workers()
+            installation.start_worker()
+            wait_for(lambda: installation.status("router-1") == "succeeded")
     return installation
 
 
@@ -234,15 +260,25 @@ def test_two_engine_processes_decide_alike(
         assert answer["label"] == sample["routed"]
 
 
+@pytest.mark.skipif(shutil.which("curl") is None, reason="README asks by curl")
+def test_the_documented_request_is_answered(live: Installation, unseen: list[tuple[str, bytes]]) -> None:
+    """With a token for the password of whoever may log in."""
+    live.shell(
+        "from django.contrib.auth.models import User; User.objects.create_superuser('admin', password='a-b'); print(1)"
+    )
+    (live.home / "screen.png").write_bytes(unseen[0][1])
+    asked = readme()[3].replace("<password>", "a-b").replace("http://127.0.0.1:8000", live.url)
+    assert json.loads(live.bash(asked))["adapter"] in EXPERTS
+
+
 def test_without_a_token_nothing_is_answered(live: Installation) -> None:
     assert httpx.post(f"{live.url}/api/v1/infer/", data={"prompt": "x"}).status_code == 401
 
 
 def test_stacked_inference_shows_each_sample(live: Installation) -> None:
-    words = ("--routing-run", "router-1", "--routing-dataset", DATASET, "--max-samples", "6")
-    printed = live.manage("stacked_inference", *words)
+    printed = live.bash(readme()[2].strip().splitlines()[-1])
     assert "95% interval" in printed
-    assert printed.count("→") + printed.count("✗") == 6
+    assert printed.count("→") + printed.count("✗") == 10
 
 
 @pytest.mark.parametrize(
