@@ -7,6 +7,8 @@ from django.db import models
 from adapters.card import ASSUMED, GIVEN, AdapterCard
 from adapters.models.adapter import Adapter
 
+NO_CARD = "Its files have no card: if it was trained otherwise, add them again with --card FILE (docs/data.md)."
+
 
 class AdapterVersion(models.Model):
     """One version of an adapter; its files lie in the store under `digest` and never change."""
@@ -35,10 +37,8 @@ class AdapterVersion(models.Model):
         origin = self.card.get("lineage", {}).get("card")
         if origin not in (ASSUMED, GIVEN):
             return ""
-        words = f"{self} is served with {AdapterCard.model_validate(self.card).in_words}."
-        if origin == ASSUMED:
-            words += " Its files have no card: was it trained otherwise, add them with one (--card FILE, docs/data.md)."
-        return words
+        served = f"{self} is served with {AdapterCard.model_validate(self.card).in_words}."
+        return f"{served} {NO_CARD}" if origin == ASSUMED else served
 
     @property
     def short_digest(self) -> str:

@@ -44,7 +44,7 @@ def test_an_assumed_card_is_told_in_a_sentence(files: Path, capsys: pytest.Captu
     assert err.splitlines() == [
         'calendar v1 is served with no system turn, the human turn "<image>\\n{prompt}", screenshots of '
         f"{low} to {high} pixels and a base of whatever dtype. "
-        "Its files have no card: was it trained otherwise, add them with one (--card FILE, docs/data.md)."
+        "Its files have no card: if it was trained otherwise, add them again with --card FILE (docs/data.md)."
     ]
     assert AdapterVersion.objects.get().note == err.strip()
 

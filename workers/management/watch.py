@@ -62,7 +62,7 @@ def watch(runs: Sequence[Run], reasons: Reasons | None = None) -> None:
     said: dict[int, str] = {}
     try:
         while bars:
-            current = list(Run.objects.filter(pk__in=bars))
+            current = list(Run.objects.filter(pk__in=bars).order_by("pk"))
             for run in current:
                 show(run, bars[run.pk])
                 if bars[run.pk].disable and said.get(run.pk) != run.status:
