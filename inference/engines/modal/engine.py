@@ -59,7 +59,7 @@ class ModalEngine:
         self._volume_name = volume
         self._environment = environment
         self._version = version
-        self._deadline_s = deadline_s
+        self.deadline_s = deadline_s
         self._function, self._looked_up = "", 0.0
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
@@ -169,7 +169,7 @@ class ModalEngine:
     @asynccontextmanager
     async def _call(self, method: str, argument: bytes, *, seconds: float | None = None) -> AsyncIterator[str]:
         """A call while the block runs, ended if the block is left without its outcome."""
-        seconds = seconds or self._deadline_s
+        seconds = seconds or self.deadline_s
         beginning: asyncio.Task[str] = asyncio.ensure_future(self._begin(method, argument))
         try:
             with self._speaking():

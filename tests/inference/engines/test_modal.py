@@ -98,7 +98,7 @@ def test_what_goes_wrong_on_this_machine_is_not_put_down_to_modal(
 def test_a_request_that_finds_no_container_in_time_may_be_asked_again(
     world: Any, plane: Plane, on_modal: ModalEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(on_modal, "_deadline_s", 0.5)
+    monkeypatch.setattr(on_modal, "deadline_s", 0.5)
     plane.faults.hold = True
     before = len(plane.calls.calls)
     with pytest.raises(EngineBusy, match="No container on Modal was free for 0 s"):
