@@ -273,7 +273,7 @@ def _wrong() -> EngineError:
 def _read(load: Callable[[bytes], T], data: bytes) -> T:
     try:
         return load(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _wrong() from error
 
 

@@ -401,12 +401,15 @@ def test_nobody_at_the_address() -> None:
 
 
 def test_an_answer_of_another_kind_is_an_engine_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    for status, text in ((200, "<html>"), (200, "{}"), (502, "<html>"), (500, "[]")):
+    deep = "[" * 100_000
+    for status, text in ((200, "<html>"), (200, "{}"), (200, deep), (502, "<html>"), (500, "[]"), (500, deep)):
         transport = httpx.MockTransport(lambda _, s=status, t=text: httpx.Response(s, text=t))  # type: ignore[misc]
         client = RemoteEngine("http://engine", TOKEN)
         monkeypatch.setattr(client, "_client", httpx.Client(transport=transport, base_url="http://engine"))
         with pytest.raises(EngineError):
             client.infer(REQUEST)
+        with pytest.raises(EngineError):
+            next(client.stream(REQUEST))
 
 
 def test_the_process_refuses_to_run_without_a_token(
