@@ -95,5 +95,5 @@ class RemoteEngine:
 def _read(load: Callable[[bytes], T], data: bytes) -> T:
     try:
         return load(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise EngineError("The engine answered something else than was asked for.") from error

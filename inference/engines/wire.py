@@ -162,7 +162,7 @@ def load_error(status: int, data: bytes) -> Exception:
     try:
         error = json.loads(data)["error"]
         code, message = str(error["code"]), str(error["message"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return EngineError(f"The engine answered with status {status} and no reason.")
     for known, kind, _ in _ERRORS:
         if known == code:

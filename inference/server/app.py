@@ -20,6 +20,7 @@ from inference.server.host import Host
 logger = logging.getLogger(__name__)
 
 RETRY_AFTER_S = "2"
+GRACE_S = 30.0  # beyond the engine's own deadline, within which it answers whoever sends and reads at all
 HOST = web.AppKey("host", Host)
 ASKING = ("/route", "/infer", "/stream", openai.COMPLETIONS)
 
@@ -124,7 +125,7 @@ def _authenticated(token: str) -> Middleware:
 
 
 def _bounded(host: Host) -> Middleware:
-    """Refuse at once, before its body is read, what the engine has no place for."""
+    """Refuse at once, before its body is read, what the engine has no place for; cut off who keeps one too long."""
     asking = 0
 
     @web.middleware
@@ -136,7 +137,12 @@ def _bounded(host: Host) -> Middleware:
             raise EngineBusy("The engine has no place left: try again later.")
         asking += 1
         try:
-            return await handler(request)
+            async with asyncio.timeout(host.engine.deadline_s + GRACE_S):
+                return await handler(request)
+        except TimeoutError:
+            if request.transport:
+                request.transport.abort()
+            raise EngineBusy("The request was sent, or its answer read, too slowly.") from None
         finally:
             asking -= 1
 

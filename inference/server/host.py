@@ -28,6 +28,10 @@ class HostedEngine(Protocol):
     def places(self) -> int:
         """How many requests it may hold at once, from their arrival to their end."""
 
+    @property
+    def deadline_s(self) -> float:
+        """Seconds within which it has answered a request."""
+
     def deploy(self, stack: StackSpec) -> None:
         """Load a stack, in the caller's thread."""
 

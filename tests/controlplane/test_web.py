@@ -34,6 +34,7 @@ class Unhurried(ScriptedEngine):
     """Decides at once, and answers when it is told to."""
 
     places = Limits().queue + Limits().batch
+    deadline_s = PATIENCE
 
     def __init__(self) -> None:
         super().__init__()

@@ -312,7 +312,7 @@ def _understood() -> Iterator[None]:
         yield
     except InputError:
         raise
-    except (ValueError, ArithmeticError, KeyError, TypeError, IndexError, AttributeError) as error:
+    except (ValueError, ArithmeticError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise EngineError("The engine's server answered something else than was asked for.") from error
 
 

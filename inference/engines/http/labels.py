@@ -16,6 +16,9 @@ from inference.engines.base import EngineError
 NEGLIGIBLE = 1e-4
 """Probability that is shared out evenly rather than asked about."""
 
+NOTHING = 1e-300
+"""Shares up to this count as none: further parts of them may be 0."""
+
 
 @dataclass(frozen=True)
 class Step:
@@ -55,7 +58,7 @@ def label_probabilities(labels: Sequence[str], ask: Ask) -> dict[str, float]:
 
 def _smaller(group: tuple[str, ...], parts: Iterable[Part]) -> list[Part]:
     """The parts but for the group itself, about which the same answer would come again: what is left stands for it."""
-    told = [(part, share) for part, share in parts if share > 0]
+    told = [(part, share) for part, share in parts if share > NOTHING]
     smaller = [(part, share) for part, share in told if part != group]
     if not smaller:
         raise EngineError("The engine's server gives its own answer no probability: it must tell those of its choice.")

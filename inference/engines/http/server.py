@@ -147,7 +147,7 @@ def _told(response: httpx.Response) -> tuple[Any, str]:
         body = response.json()
         error = body.get("error", body)
         return error.get("code"), str(error["message"])[:MAX_MESSAGE]
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None, ""
 
 

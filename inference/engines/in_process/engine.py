@@ -86,6 +86,11 @@ class InProcessEngine:
         """How many requests it may hold at once: those that wait and those that are being answered."""
         return self.limits.queue + self.limits.batch
 
+    @property
+    def deadline_s(self) -> float:
+        """Seconds from a request's arrival to its end."""
+        return self.limits.deadline_s
+
     # The seam
 
     def deploy(self, stack: StackSpec) -> None:

@@ -59,9 +59,10 @@ class ModalEngine:
         self._volume_name = volume
         self._environment = environment
         self._version = version
-        self._deadline_s = deadline_s
+        self.deadline_s = deadline_s
         self._function, self._looked_up = "", 0.0
         self._tasks: set[asyncio.Task[None]] = set()
+        self._submitting, self._is_closed = threading.Lock(), False
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="modal-calls", daemon=True)
         self._thread.start()
@@ -94,9 +95,12 @@ class ModalEngine:
 
     def close(self) -> None:
         """End what is under way here; the containers go when they are idle."""
-        self._submit(self._settle()).result()
+        with self._submitting:  # What came before is settled, what comes later refused.
+            self._is_closed = True
+        asyncio.run_coroutine_threadsafe(self._settle(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
+        self._loop.close()
 
     # The same, as futures
 
@@ -120,7 +124,11 @@ class ModalEngine:
     # On the event loop
 
     def _submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
-        return asyncio.run_coroutine_threadsafe(work, self._loop)
+        with self._submitting:
+            if not self._is_closed:
+                return asyncio.run_coroutine_threadsafe(work, self._loop)
+        work.close()
+        raise EngineError("The engine is closed.")
 
     async def _ask(self, method: str, argument: bytes, load: Callable[[bytes], T], seconds: float | None = None) -> T:
         async with self._call(method, argument, seconds=seconds) as call:
@@ -169,7 +177,7 @@ class ModalEngine:
     @asynccontextmanager
     async def _call(self, method: str, argument: bytes, *, seconds: float | None = None) -> AsyncIterator[str]:
         """A call while the block runs, ended if the block is left without its outcome."""
-        seconds = seconds or self._deadline_s
+        seconds = seconds or self.deadline_s
         beginning: asyncio.Task[str] = asyncio.ensure_future(self._begin(method, argument))
         try:
             with self._speaking():
@@ -265,7 +273,7 @@ def _wrong() -> EngineError:
 def _read(load: Callable[[bytes], T], data: bytes) -> T:
     try:
         return load(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _wrong() from error
 
 

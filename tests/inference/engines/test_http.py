@@ -153,6 +153,7 @@ def scripted(world: Any, handler: Handler, seconds: float = 60.0) -> HttpEngine:
         (400, {"error": {"message": "Too long.", "code": 400}}, ValueError, "Too long."),
         (400, {"object": "error", "message": "Too long.", "code": 400}, ValueError, "Too long."),
         (422, {"detail": []}, ValueError, "status 422"),
+        (422, "[" * 100_000, ValueError, "status 422"),
         (401, {}, EngineError, "token"),
         (404, {"error": {"message": "The model `x` does not exist."}}, StackNotDeployed, "does not exist"),
         (429, {"error": {"message": "Slow down."}}, EngineBusy, "Slow down."),
@@ -162,6 +163,7 @@ def scripted(world: Any, handler: Handler, seconds: float = 60.0) -> HttpEngine:
         (500, {"error": {"message": "/secret/path"}}, EngineError, "status 500; its log says why"),
         (502, "<html>", EngineError, "status 502"),
         (200, "<html>", EngineError, "something else"),
+        (200, "[" * 100_000, EngineError, "something else"),
         (200, [], EngineError, "something else"),
         (200, {"choices": []}, EngineError, "something else"),
         (200, {"choices": [{"message": {"content": "none"}, "logprobs": None}]}, EngineError, "something else"),
@@ -189,6 +191,7 @@ def test_refusals_and_nonsense_keep_their_kind(
     [
         (["data: {"], EngineError, "something else"),
         (["data: []"], EngineError, "something else"),
+        (["data: " + "[" * 100_000], EngineError, "something else"),
         (['data: {"choices": [{}]}'], EngineError, "something else"),
         (['data: {"choices": []}'], EngineError, "broke the answer off"),
         ([], EngineError, "broke the answer off"),

@@ -100,6 +100,13 @@ def test_a_server_that_gives_its_own_answer_no_probability_is_an_error(told: dic
         label_probabilities(["a", "b"], lambda _: [Step("a", {"a": 0.0} | told), Step(END, {END: 1.0})])
 
 
+def test_probabilities_that_cannot_be_divided_are_none() -> None:
+    """5e-324, as of a log-probability of -744, has no half."""
+    answer = [Step("a", {"a": 5e-324, "b": 5e-324}), Step("x", {"x": 0.5, "y": 0.5}), Step(END, {END: 1.0})]
+    with pytest.raises(EngineError, match="gives its own answer no probability"):
+        label_probabilities(["ax", "ay", "bx", "by"], lambda _: answer)
+
+
 def test_a_way_that_all_labels_share_is_asked_about_once() -> None:
     """Another token that all of them may begin with tells nothing."""
     answer = [Step("ab", {"ab": 0.5, "a": 0.4999}), Step(END, {END: 0.75, "c": 0.25})]

@@ -5,16 +5,19 @@ from __future__ import annotations
 import pickle
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 import pytest
 from modal_proto import api_pb2 as pb
 
+from adapters.store import Store
 from inference.engines.base import EngineBusy, EngineError
 from inference.engines.modal.engine import ModalEngine
 from inference.engines.modal.upload import record_stack, upload_adapters
-from inference.engines.types import Request
+from inference.engines.types import AdapterRef, Request, StackSpec
 from tests.modal_plane.plane import Plane
 from tests.modal_plane.service import TOKEN
 
@@ -98,7 +101,7 @@ def test_what_goes_wrong_on_this_machine_is_not_put_down_to_modal(
 def test_a_request_that_finds_no_container_in_time_may_be_asked_again(
     world: Any, plane: Plane, on_modal: ModalEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(on_modal, "_deadline_s", 0.5)
+    monkeypatch.setattr(on_modal, "deadline_s", 0.5)
     plane.faults.hold = True
     before = len(plane.calls.calls)
     with pytest.raises(EngineBusy, match="No container on Modal was free for 0 s"):
@@ -138,6 +141,30 @@ def test_each_bad_end_is_told_apart(world: Any, plane: Plane, on_modal: ModalEng
     for ask in (lambda: on_modal.submit_infer(request), lambda: on_modal.submit_stream(request, print)):
         with pytest.raises(EngineError, match=words):
             answered(plane, ask, Result(status=status, exception="no"))
+
+
+def test_a_deploy_that_is_overtaken_by_the_end_ends_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its thread would keep the process alive otherwise."""
+    uploading, closed, outcome = Event(), Event(), Future[None]()
+
+    def upload(*_: Any) -> None:
+        uploading.set()
+        closed.wait(20)
+
+    def deploy() -> None:
+        try:
+            outcome.set_result(engine.deploy(StackSpec("sha256:base", AdapterRef("router", "sha256:router"), ())))
+        except BaseException as error:
+            outcome.set_exception(error)
+
+    monkeypatch.setattr("inference.engines.modal.engine.upload_adapters", upload)
+    engine = ModalEngine("engine", Store(tmp_path), "engine-adapters")
+    Thread(target=deploy, daemon=True).start()
+    assert uploading.wait(20)
+    engine.close()
+    closed.set()
+    with pytest.raises(EngineError, match="The engine is closed"):
+        outcome.result(20)
 
 
 class Bomb:

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import httpx
@@ -43,6 +44,7 @@ class FakeEngine:
     places = 100
     deploying = 0
     statuses = 0
+    deadline_s = 60.0
     failure_of_status: Exception | None = None
 
     def __init__(self) -> None:
@@ -306,6 +308,34 @@ def test_who_finds_no_place_is_refused_at_once(fake: FakeEngine, ready: str, rem
     eventually(lambda: remote.infer(REQUEST) == RESULT)
 
 
+HEAD = f"POST {{path}} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n"
+
+
+@pytest.mark.parametrize("sends", [True, False])
+def test_who_is_too_slow_loses_the_place(
+    fake: FakeEngine, ready: str, remote: RemoteEngine, monkeypatch: pytest.MonkeyPatch, sends: bool
+) -> None:
+    """Who does not read the answer, or send the body."""
+    monkeypatch.setattr("inference.server.app.GRACE_S", 0.1)
+    fake.places, fake.deadline_s = 1, 0.2
+    fake.told = [DECISION, *[TextDelta("x" * 100_000)] * 300]
+
+    def answers() -> bool:
+        with suppress(EngineBusy):
+            return remote.infer(REQUEST) == RESULT
+        return False
+
+    with socket.create_connection(("127.0.0.1", int(ready.rpartition(":")[2])), 5) as slow:
+        body = wire.dump_request(REQUEST)
+        head = HEAD.format(path="/stream") + f"Content-Length: {len(body)}\r\n\r\n"
+        slow.sendall(head.encode() + body[: None if sends else -1])
+        eventually(lambda: not answers())
+        eventually(answers)
+        with suppress(ConnectionResetError):
+            while slow.recv(2**20):
+                pass
+
+
 def test_one_client_has_as_many_requests_under_way_as_the_engine_takes(fake: FakeEngine, remote: RemoteEngine) -> None:
     fake.holding, fake.places = True, 130
     with ThreadPoolExecutor(150) as threads:
@@ -371,12 +401,15 @@ def test_nobody_at_the_address() -> None:
 
 
 def test_an_answer_of_another_kind_is_an_engine_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    for status, text in ((200, "<html>"), (200, "{}"), (502, "<html>"), (500, "[]")):
+    deep = "[" * 100_000
+    for status, text in ((200, "<html>"), (200, "{}"), (200, deep), (502, "<html>"), (500, "[]"), (500, deep)):
         transport = httpx.MockTransport(lambda _, s=status, t=text: httpx.Response(s, text=t))  # type: ignore[misc]
         client = RemoteEngine("http://engine", TOKEN)
         monkeypatch.setattr(client, "_client", httpx.Client(transport=transport, base_url="http://engine"))
         with pytest.raises(EngineError):
             client.infer(REQUEST)
+        with pytest.raises(EngineError):
+            next(client.stream(REQUEST))
 
 
 def test_the_process_refuses_to_run_without_a_token(
