@@ -1,5 +1,6 @@
 """Celery tasks: hints and heartbeats. Each is harmless to repeat, and ends within a minute unless it says otherwise."""
 
+import logging
 from typing import Any
 
 from celery import shared_task
@@ -10,6 +11,8 @@ from workers.services import prune as prune_now
 from workers.services.advancing import advance_long as advance_one_long
 from workers.services.heartbeats import beat
 from workers.services.long_steps import alone
+
+log = logging.getLogger(__name__)
 
 
 @shared_task
@@ -53,4 +56,5 @@ def prune() -> None:
     """Delete what is old and not needed, unless another long task leaves the rounds but one process."""
     with alone() as mine:
         if mine:
-            prune_now(dry_run=False)
+            for what, size in prune_now(dry_run=False):
+                log.info("Deleted %s (%.1f MB).", what, size / 1e6)

@@ -11,25 +11,33 @@ import logging
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
+from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 from django.conf import settings
-from django.db import transaction
-from django.db.models import Max, Model, ProtectedError, Q, QuerySet
-from django.utils import timezone
+from django.db import DatabaseError, IntegrityError, transaction
+from django.db.models import Max, Model, QuerySet
 
-from adapters.models import Adapter, Alias, Evaluation, Promotion
+from adapters.models import Evaluation
 from datasets_app.models import PreparedDataset, RoutingDataset, SourceDataset
 from workers.kinds.outputs import PARTIAL
 from workers.models import Attempt, Notice, Pipeline, Run, Slot
+from workers.selectors import HEAVY
+from workers.services.looking import Look
 from workers.services.starting import work_key
-from workers.states import ACTIVE, TERMINAL
+from workers.states import TERMINAL
 
 log = logging.getLogger(__name__)
+
+BATCH = 100  # rows that are read together, and looked at again and deleted in one transaction
+
+Row = TypeVar("Row", bound=Model)
 
 
 @dataclass(frozen=True)
@@ -42,58 +50,73 @@ class Doomed:
     what: str
     folder: Path | None = None
     row: Model | None = None
-    is_due: Callable[[], bool] = lambda: True
+    is_due: Callable[[Look], bool] = lambda look: True
 
-    @property
-    def size(self) -> int:
-        """Bytes of its files."""
-        files = self.folder.rglob("*") if self.folder else ()
-        return sum(path.stat().st_size for path in files if path.is_file() and not path.is_symlink())
-
-    def delete(self) -> bool:
-        """Delete row and folder; False if they are needed after all."""
+    def delete_row(self) -> bool:
+        """False if something refers to the row."""
         try:
             with transaction.atomic():
-                if not self.is_due():
-                    return False
                 if self.row is not None:
                     self.row.delete()
-        except ProtectedError:
+        except IntegrityError:
             return False
-        return self.folder is None or _remove(self.folder)
+        return True
 
 
 def doomed(now: datetime | None = None) -> Iterator[Doomed]:
     """Everything that is older than `settings.RETENTION_DAYS` allows and that nothing needs."""
-    now = now or timezone.now()
-    days = {name: now - timedelta(days=count) for name, count in settings.RETENTION_DAYS.items()}
-    yield from _jobs(days["jobs"])
-    yield from _checkpoints(days["checkpoints"])
-    yield from _datasets(days["datasets"])
-    yield from _records(min(days.values()))  # a record is the way to its files: it goes last
-    for scratch in Path(settings.DATA_ROOT).glob(f"*/{PARTIAL}*"):
-        if scratch.stat().st_mtime < days["jobs"].timestamp():
-            yield Doomed("what a killed process left", scratch)
+    look = Look(now)
+    # Datasets come after the runs, which stay for as long as these are there: what is deleted is what was listed.
+    for part in (_jobs, _checkpoints, _evaluations, _pipelines, _runs, _notices, _slots, _datasets, _copies, _scratch):
+        try:
+            yield from part(look)
+        except (OSError, DatabaseError):
+            log.exception("Not all that is old could be listed; the rest goes on.")
 
 
-def prune(*, dry_run: bool) -> list[Doomed]:
-    """Delete what is doomed, or only list it."""
-    return [item for item in list(doomed()) if dry_run or item.delete()]
+def prune(*, dry_run: bool) -> Iterator[tuple[str, int]]:
+    """Delete what is doomed, or only list it, as far as the caller goes: what it is, and the bytes of its files."""
+    items = doomed()
+    while batch := list(islice(items, BATCH)):
+        yield from ((item.what, _size(item.folder)) for item in batch) if dry_run else delete(batch)
 
 
-def _remove(folder: Path) -> bool:
-    """Delete a folder; False if that fails, or a job holds its lock: one that nobody waits for may still be at work."""
+def delete(items: list[Doomed]) -> list[tuple[str, int]]:
+    """Delete what is not needed after all: the rows in the transaction that looks again, then the folders. What went,
+    and the bytes of its files."""
+    with transaction.atomic():
+        look = Look()
+        gone = [item for item in items if item.is_due(look) and item.delete_row()]
+    aside = []
+    for item in gone:  # before any file is deleted, which takes long: nothing leads to these folders any more
+        try:
+            aside.append((item.what, _put_aside(item.folder)))
+        except OSError as error:
+            log.warning("%s stays: %s", item.folder, error)
+    return [(what, _remove(folder)) for what, folder in aside]
+
+
+def _put_aside(folder: Path | None) -> Path | None:
+    """Rename the folder, and say how it is called then; OSError if that fails, or a job holds its lock: one that nobody
+    waits for may still be at work."""
+    if folder is None or not folder.exists():
+        return None
     aside = folder.with_name(f"{PARTIAL}{uuid.uuid4().hex}")
-    try:
-        with _locked(folder):
-            folder.rename(aside)  # in one step: a job that begins now finds all of it or nothing
-    except FileNotFoundError:
-        return True
-    except OSError as error:
-        log.warning("%s stays: %s", folder, error)
-        return False
-    shutil.rmtree(aside, ignore_errors=True)
-    return True
+    with _locked(folder):
+        folder.rename(aside)  # in one step: a job that begins now finds all of it or nothing
+    return aside
+
+
+def _remove(folder: Path | None) -> int:
+    size = _size(folder)
+    if folder is not None:
+        shutil.rmtree(folder, ignore_errors=True)
+    return size
+
+
+def _size(folder: Path | None) -> int:
+    files = folder.rglob("*") if folder else ()
+    return sum(path.stat().st_size for path in files if path.is_file() and not path.is_symlink())
 
 
 @contextmanager
@@ -116,121 +139,101 @@ def _is_ours(folder: Path) -> bool:
     return folder.resolve().is_relative_to(Path(settings.DATA_ROOT).resolve())
 
 
-def _jobs(before: datetime) -> Iterator[Doomed]:
-    over = Attempt.objects.filter(run__status__in=TERMINAL, run__finished_at__lt=before)
-    for attempt in over.select_related("run"):
-        for backend in ("jobs", "modal"):
-            folder = Path(settings.DATA_ROOT) / backend / attempt.launch_key
-            if folder.is_dir():
+def _rows(rows: QuerySet[Row], keys: Iterable[int]) -> Iterator[Row]:
+    """The rows with these keys, some at a time: no statement stays open while what it reads is deleted."""
+    ordered = sorted(keys)
+    for start in range(0, len(ordered), BATCH):
+        yield from rows.filter(pk__in=ordered[start : start + BATCH])
+
+
+def _still(row: Model, going: Callable[[Look], set[int]]) -> Callable[[Look], bool]:
+    """Whether the row is among those that go."""
+    key = row.pk
+    return lambda look: key in going(look)
+
+
+def _jobs(look: Look) -> Iterator[Doomed]:
+    over = Attempt.objects.filter(run__status__in=TERMINAL, run__finished_at__lt=look.before["jobs"])
+    over = over.select_related("run").only("number", "run__name")
+    for backend in ("jobs", "modal"):
+        for folder in _folders(backend):
+            if attempt := over.filter(launch_key=folder.name).first():
                 yield Doomed(f"job of {attempt}", folder)
 
 
-def _checkpoints(before: datetime) -> Iterator[Doomed]:
+def _checkpoints(look: Look) -> Iterator[Doomed]:
     """Of runs that nobody has tried again, or not for long."""
-    seen: set[Path] = set()
-    for run in Run.objects.filter(status__in=TERMINAL, finished_at__lt=before):
-        folder = Path(settings.DATA_ROOT) / "work" / work_key(run)
-        if folder in seen or not folder.is_dir():
-            continue
-        seen.add(folder)
-        tries = Run.objects.filter(Q(status__in=ACTIVE) | Q(finished_at__gte=before), name=run.name)
+    for folder in _folders("work"):
+        name = folder.name.rpartition("-")[0]
 
-        def is_due(key: str = work_key(run), tries: QuerySet[Run] = tries) -> bool:
-            return all(work_key(other) != key for other in tries.all())
+        def is_due(look: Look, folder: Path = folder, name: str = name) -> bool:
+            tries = [run for run in Run.objects.filter(name=name).defer(*HEAVY) if work_key(run) == folder.name]
+            ends = [run.finished_at for run in tries if run.is_over]
+            return (
+                bool(tries)
+                and len(ends) == len(tries)
+                and all(end and end < look.before["checkpoints"] for end in ends)
+            )
 
-        if is_due():
-            yield Doomed(f"checkpoints of {run}", folder, is_due=is_due)
+        if is_due(look):
+            yield Doomed(f"checkpoints of {name}", folder, is_due=is_due)
 
 
-def _datasets(before: datetime) -> Iterator[Doomed]:
-    kept = _datasets_in_use(before)
-    for model, what in ((PreparedDataset, "prepared dataset"), (RoutingDataset, "routing dataset")):
-        for row in model._default_manager.filter(created_at__lt=before).exclude(pk__in=kept[model]):
+def _folders(kind: str) -> list[Path]:
+    return sorted(folder for folder in (Path(settings.DATA_ROOT) / kind).glob("[!.]*") if folder.is_dir())
 
-            def is_due(row: PreparedDataset | RoutingDataset = row) -> bool:
-                return row.pk not in _datasets_in_use(before)[type(row)]
 
-            if _is_ours(folder := Path(row.path)):
-                yield Doomed(f"{what} {row}", folder, row, is_due)
+def _evaluations(look: Look) -> Iterator[Doomed]:
+    for row in _rows(Evaluation.objects.all(), look.evaluations):
+        if _is_ours(folder := Path(row.path)):
+            yield Doomed(f"evaluation {row}", folder, row, _still(row, lambda look: look.evaluations))
+
+
+def _pipelines(look: Look) -> Iterator[Doomed]:
+    lengths = Counter(look.pipeline_of.values())
+    for row in _rows(Pipeline.objects.all(), look.pipelines):
+        what = f"pipeline {row}, {lengths[row.pk]} runs"
+        yield Doomed(what, row=row, is_due=_still(row, lambda look: look.pipelines))
+
+
+def _runs(look: Look) -> Iterator[Doomed]:
+    for row in _rows(Run.objects.filter(pipeline=None).defer(*HEAVY), look.runs):
+        yield Doomed(f"run {row}", row=row, is_due=_still(row, lambda look: look.runs))
+
+
+def _notices(look: Look) -> Iterator[Doomed]:
+    old = Notice.objects.filter(created_at__lt=look.before["records"])
+    for row in _rows(Notice.objects.all(), old.values_list("pk", flat=True)):
+        yield Doomed(f"notice {row}", row=row)
+
+
+def _slots(look: Look) -> Iterator[Doomed]:
+    # The schedule counts from its newest one.
+    newest = Slot.objects.order_by().values("schedule").annotate(at=Max("at")).values("at")
+    old = Slot.objects.filter(at__lt=look.before["records"]).exclude(at__in=newest)
+    for row in _rows(Slot.objects.all(), old.values_list("pk", flat=True)):
+        yield Doomed(f"slot {row}", row=row)
+
+
+def _datasets(look: Look) -> Iterator[Doomed]:
+    for prepared in _rows(PreparedDataset.objects.all(), look.datasets[PreparedDataset]):
+        if _is_ours(folder := Path(prepared.path)):
+            is_due = _still(prepared, lambda look: look.datasets[PreparedDataset])
+            yield Doomed(f"prepared dataset {prepared}", folder, prepared, is_due)
+    for routing in _rows(RoutingDataset.objects.all(), look.datasets[RoutingDataset]):
+        if _is_ours(folder := Path(routing.path)):
+            is_due = _still(routing, lambda look: look.datasets[RoutingDataset])
+            yield Doomed(f"routing dataset {routing}", folder, routing, is_due)
+
+
+def _copies(look: Look) -> Iterator[Doomed]:
     in_use = set(SourceDataset.objects.values_list("path", flat=True))
-    for copy in Path(settings.DATA_ROOT).glob("sources/[!.]*"):
-        if str(copy) not in in_use and copy.stat().st_mtime < before.timestamp():
+    for copy in _folders("sources"):
+        if str(copy) not in in_use and copy.stat().st_mtime < look.before["datasets"].timestamp():
             yield Doomed(f"an earlier copy of a source dataset, {copy.name}", copy)
 
 
-def _datasets_in_use(since: datetime) -> dict[type[Model], set[int]]:
-    """Rows of routing and prepared datasets that something refers to: evidence, and every run under way or not long
-    over."""
-    young = Q(status__in=ACTIVE) | Q(finished_at__gte=since) | Q(created_at__gte=since)
-    runs = Run.objects.filter(Q(pk__in=_evidence()) | young)
-    names = {str(run.params["dataset"]) for run in runs if run.params.get("dataset")} | {run.name for run in runs}
-    routing = set(
-        RoutingDataset.objects.filter(Q(name__in=names) | Q(runs__name__in=names)).values_list("pk", flat=True)
-    )
-    prepared = PreparedDataset.objects.filter(Q(routing_dataset__in=routing) | Q(source_dataset__name__in=names))
-    return {RoutingDataset: routing, PreparedDataset: set(prepared.values_list("pk", flat=True))}
-
-
-def _evidence() -> set[int]:
-    """Runs that made or evaluated what serves or has served, with its experts, or the current version of an adapter,
-    and every other run of their pipelines: what the verdict was founded on. Of re-evaluations only those that led to a
-    rollback."""
-    stacks = {made.stack for made in Promotion.objects.select_related("stack")}
-    stacks |= {alias.stack for alias in Alias.objects.select_related("stack")}
-    versions = {stack.router_id for stack in stacks}
-    versions |= {expert.pk for stack in stacks for expert in stack.experts.all()}
-    versions |= {pk for pk in Adapter.objects.values_list("current", flat=True) if pk is not None}
-    figures = Promotion.objects.filter(evaluation__isnull=False).values("evaluation")
-    watching = Q(pipeline__kind=Pipeline.Kind.REEVALUATE)
-    made = Run.objects.filter(
-        Q(adapter_version__in=versions)
-        | Q(evaluation__in=figures)
-        | Q(evaluation__version__in=versions) & ~watching
-        | Q(pipeline__promoted__isnull=False)
-    )
-    pipelines = set(made.values_list("pipeline", flat=True))
-    kept = set(Run.objects.filter(Q(pk__in=made.values("pk")) | Q(pipeline__in=pipelines)).values_list("pk", flat=True))
-    reused = Run.objects.filter(reused_by__in=kept)
-    return kept | set(reused.values_list("pk", flat=True))
-
-
-def _records(before: datetime) -> Iterator[Doomed]:
-    """Runs with their attempts and evaluations, pipelines with their runs, slots, notices.
-
-    A run whose dataset is still there stays as well: it says how the dataset was made.
-    """
-    old = Run.objects.filter(status__in=TERMINAL, finished_at__lt=before)
-    old = old.filter(routing_dataset=None, prepared_dataset=None)
-
-    def spare() -> QuerySet[Run]:
-        return old.exclude(pk__in=_evidence())
-
-    spared = spare()
-    pipelines = Pipeline.objects.exclude(outcome="").filter(finished_at__lt=before, promoted=None)
-    for pipeline in pipelines.exclude(runs__in=Run.objects.exclude(pk__in=spared.values("pk"))):
-        runs = list(pipeline.runs.all())
-
-        def is_due(pipeline: Pipeline = pipeline) -> bool:
-            return not pipeline.runs.exclude(pk__in=spare().values("pk")).exists()
-
-        yield from _evaluations(runs, is_due)
-        yield Doomed(f"pipeline {pipeline}, {len(runs)} runs", row=pipeline, is_due=is_due)
-    for run in spared.filter(pipeline=None):
-
-        def is_spare(run: Run = run) -> bool:
-            return spare().filter(pk=run.pk).exists()
-
-        yield from _evaluations([run], is_spare)
-        yield Doomed(f"run {run}", row=run, is_due=is_spare)
-    for notice in Notice.objects.filter(created_at__lt=before):
-        yield Doomed(f"notice {notice}", row=notice)
-    newest = Slot.objects.values("schedule").annotate(at=Max("at")).values("at")  # the schedule counts from there
-    for slot in Slot.objects.filter(at__lt=before).exclude(at__in=newest):
-        yield Doomed(f"slot {slot}", row=slot)
-
-
-def _evaluations(runs: list[Run], is_due: Callable[[], bool]) -> Iterator[Doomed]:
-    """Of these runs alone: not what another one has reused."""
-    for evaluation in Evaluation.objects.filter(runs__in=runs).distinct():
-        if not evaluation.runs.exclude(pk__in=[run.pk for run in runs]).exists() and _is_ours(Path(evaluation.path)):
-            yield Doomed(f"evaluation {evaluation}", Path(evaluation.path), evaluation, is_due)
+def _scratch(look: Look) -> Iterator[Doomed]:
+    for scratch in sorted(Path(settings.DATA_ROOT).glob(f"*/{PARTIAL}*")):
+        if scratch.stat().st_mtime < look.before["jobs"].timestamp():
+            yield Doomed("what a killed process left", scratch)

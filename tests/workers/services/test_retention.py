@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 from django.core.management import call_command
+from django.db import connection
 from django.db.models import Model
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 
@@ -29,6 +31,7 @@ from workers import tasks
 from workers.models import Attempt, Notice, Pipeline, Run, Slot
 from workers.services import prune
 from workers.services.long_steps import alone
+from workers.services.retention import delete, doomed
 from workers.services.starting import work_key
 from workers.states import Status
 
@@ -39,6 +42,10 @@ pytestmark = pytest.mark.django_db
 def root(settings: Any, tmp_path: Path) -> Path:
     settings.DATA_ROOT = tmp_path
     return tmp_path
+
+
+def pruned(*, dry_run: bool = False) -> list[str]:
+    return [what for what, _ in prune(dry_run=dry_run)]
 
 
 THEN = timezone.now() - timedelta(days=730)
@@ -71,7 +78,7 @@ def test_a_dry_run_deletes_nothing(root: Path, capsys: pytest.CaptureFixture[str
 
 def test_what_nothing_refers_to_goes_with_row_and_folder(root: Path) -> None:
     old(root, "a")
-    prune(dry_run=False)
+    pruned()
     assert not RoutingDataset.objects.exists()
     assert not PreparedDataset.objects.exists()
     assert [path for path in root.rglob("*") if path.is_file()] == []
@@ -81,7 +88,7 @@ def test_what_nothing_refers_to_goes_with_row_and_folder(root: Path) -> None:
 def test_what_the_serving_router_came_from_stays(root: Path) -> None:
     dataset, stack = old(root, "a"), make_champion()
     make_run("train", Status.SUCCEEDED, kind="train", adapter_version=stack.router, params={"dataset": "a"})
-    prune(dry_run=False)
+    pruned()
     assert RoutingDataset.objects.get() == dataset
     assert (root / "datasets" / "a" / "data").exists()
     assert PreparedDataset.objects.exists()
@@ -92,7 +99,7 @@ def test_a_folder_outside_the_data_folder_is_not_ours(root: Path, tmp_path_facto
     old(root, "a")
     outside = tmp_path_factory.mktemp("outside")
     PreparedDataset.objects.update(path=str(outside))
-    prune(dry_run=False)
+    pruned()
     assert outside.exists()
 
 
@@ -104,7 +111,7 @@ def test_of_a_fetched_source_dataset_only_earlier_copies_go(root: Path) -> None:
     source = make_source("calendar")
     source.path = str(root / "sources" / "calendar-2")
     source.save()
-    prune(dry_run=False)
+    pruned()
     assert [path.name for path in (root / "sources").iterdir()] == ["calendar-2"]
 
 
@@ -122,17 +129,18 @@ def test_old_checkpoints_go_but_not_those_of_work_that_was_tried_again(root: Pat
     gone, goes_on, again = tried(root, "gone"), tried(root, "goes-on"), tried(root, "again")
     make_run("goes-on", Status.RUNNING, kind="train")
     make_run("again", Status.FAILED, kind="train", finished_at=timezone.now())
-    prune(dry_run=False)
+    pruned()
     assert [folder.exists() for folder in (gone, goes_on, again)] == [False, True, True]
     assert sorted(path.name for path in (root / "work").iterdir()) == sorted([goes_on.name, again.name])
 
 
 def test_what_is_tried_again_after_it_was_listed_stays(root: Path) -> None:
     checkpoints, dataset = tried(root), old(root, "a")
-    listed = prune(dry_run=True)
+    listed = list(doomed())
     make_run("train", Status.QUEUED, kind="train")
     make_run("prepare", Status.QUEUED, params={"dataset": "a"})
-    kept = [item.what for item in listed if not item.delete()]
+    gone = {what for what, _ in delete(listed)}
+    kept = [item.what for item in listed if item.what not in gone]
     assert kept == ["checkpoints of train", "prepared dataset a (prepared)", "routing dataset a"]
     assert (checkpoints / "checkpoint").exists()
     assert (Path(RoutingDataset.objects.get(pk=dataset.pk).path) / "data").exists()
@@ -142,9 +150,9 @@ def test_checkpoints_that_a_job_works_in_stay_though_nobody_waits_for_it(root: P
     checkpoints = tried(root)
     with (checkpoints / ".lock").open("r+") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        assert prune(dry_run=False) == []
+        assert pruned() == []
     assert (checkpoints / "checkpoint").exists()
-    assert len(prune(dry_run=False)) == 1
+    assert len(pruned()) == 1
 
 
 def evaluated(root: Path, name: str, version: AdapterVersion, pipeline: Pipeline | None = None) -> Run:
@@ -179,15 +187,51 @@ def test_old_records_go_but_not_the_evidence_of_what_serves(root: Path) -> None:
     Notice.objects.create(key="new", channel="email")
 
     before = _count()
-    dry = {item.what for item in prune(dry_run=True)}
+    dry = set(pruned(dry_run=True))
     assert _count() == before
-    assert {item.what for item in prune(dry_run=False)} == dry
+    assert set(pruned()) == dry
     assert set(Run.objects.values_list("name", flat=True)) == {"verdict", "by-hand", "young", "active"}
     assert set(Pipeline.objects.values_list("name", flat=True)) == {"promoting"}
     assert sorted(path.name for path in (root / "evaluations").iterdir()) == ["by-hand", "verdict"]
     assert (Evaluation.objects.count(), Attempt.objects.count()) == (2, 2)
     assert [slot.at for slot in Slot.objects.all()] == [THEN + timedelta(days=1)]  # the next one counts from it
     assert [notice.key for notice in Notice.objects.all()] == ["new"]
+
+
+def test_the_cost_of_a_night_is_not_the_number_of_records_times_the_cost_of_a_look(root: Path) -> None:
+    stack = make_champion()
+    for number in range(12):
+        night = Pipeline.objects.create(
+            name=f"night-{number}", kind=Pipeline.Kind.REEVALUATE, outcome="succeeded", finished_at=THEN
+        )
+        evaluated(root, f"night-{number}", stack.router, night)
+        make_run(f"single-{number}", Status.FAILED, finished_at=THEN)
+        old(root, f"dataset-{number}")
+    with CaptureQueriesContext(connection) as asked:
+        assert len(pruned()) == 12 * 6  # evaluation and pipeline, run, two datasets and the job's folder
+    looks = [query["sql"] for query in asked if '"adapters_alias"' in query["sql"]]
+    assert len(looks) <= 6
+    assert not [query["sql"] for query in asked if '"spec"' in query["sql"] or '"summary"' in query["sql"]]
+
+
+def test_an_evaluation_goes_with_the_last_run_that_has_it(root: Path) -> None:
+    stack = make_champion()
+    ended: dict[str, Any] = {"kind": Pipeline.Kind.REEVALUATE, "outcome": "succeeded", "finished_at": THEN}
+    first = evaluated(root, "first", stack.router, Pipeline.objects.create(name="first", **ended))
+    again = {"pipeline": Pipeline.objects.create(name="second", **ended), "evaluation": first.evaluation}
+    second = make_run("second", Status.SUCCEEDED, kind="evaluate", finished_at=timezone.now(), **again)
+    assert sorted(pruned()) == ["pipeline first, 1 runs"]
+    Run.objects.filter(pk=second.pk).update(finished_at=THEN)
+    pruned()
+    assert not Run.objects.exists()
+    assert not Evaluation.objects.exists()
+    assert list((root / "evaluations").iterdir()) == []
+
+
+def test_what_cannot_be_looked_at_keeps_nothing_else_from_going(root: Path) -> None:
+    old(root, "a")
+    (root / "jobs" / ".partial-x").symlink_to(root / "nowhere")
+    assert "routing dataset a" in pruned()
 
 
 def _count() -> list[int]:

@@ -22,10 +22,8 @@ class Command(InputCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Call the service."""
         total = 0
-        for item in prune(dry_run=True):
-            size = item.size
-            if options["dry_run"] or item.delete():
-                total += size
-                self.say(f"{size / 1e6:10.1f} MB  {item.what}")
+        for what, size in prune(dry_run=options["dry_run"]):
+            total += size
+            self.say(f"{size / 1e6:10.1f} MB  {what}")
         verb = "would be deleted" if options["dry_run"] else "deleted"
         self.say(f"{total / 1e6:10.1f} MB  {verb}")
