@@ -11,6 +11,7 @@ from rest_framework.parsers import MultiPartParser
 from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.throttling import ScopedRateThrottle
 from rest_framework.views import APIView
 
 from inference import services
@@ -34,6 +35,7 @@ class RouteView(APIView):
 
     permission_classes = [IsAuthenticated]
     parser_classes = [StrictJSONParser, MultiPartParser]
+    throttle_classes = [ScopedRateThrottle]  # SWITCHYARD_INFER_RATE alone
     throttle_scope = "infer"
 
     @extend_schema(summary="Route a screenshot", request=ROUTE_BODY, responses=DecisionSerializer, tags=["inference"])
@@ -49,6 +51,7 @@ class InferView(APIView):
 
     permission_classes = [IsAuthenticated]
     parser_classes = [StrictJSONParser, MultiPartParser]
+    throttle_classes = [ScopedRateThrottle]  # SWITCHYARD_INFER_RATE alone
     throttle_scope = "infer"
 
     def perform_content_negotiation(self, request: Request, force: bool = False) -> Any:

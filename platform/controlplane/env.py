@@ -1,14 +1,16 @@
-"""The environment: every variable the product knows, with its default or with the module that reads it."""
+"""The environment: what the control plane reads from it. `docs/settings.md` lists every variable of the product."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import re
 import secrets
 import tempfile
 from pathlib import Path
 
 import environ
+from django.core.exceptions import ImproperlyConfigured
 
 ROOT = Path(__file__).resolve().parents[2]
 MAX_SOCKET_PATH = 100  # sun_path holds 108 bytes on Linux, 104 on macOS
@@ -33,28 +35,25 @@ env = environ.Env(
     SWITCHYARD_EMAIL_FROM=(str, "switchyard@localhost"),
     SWITCHYARD_WEBHOOK_URL=(str, ""),
     SWITCHYARD_WEBHOOK_SECRET=(str, ""),
-    SWITCHYARD_ENGINE=(str, "remote"),  # or http, modal
+    SWITCHYARD_ENGINE=(str, "remote"),
     SWITCHYARD_ENGINE_URL=(str, "http://127.0.0.1:8901"),
-    SWITCHYARD_ENGINE_STORE=(str, ""),  # http: the adapter store as the engine's server names it
+    SWITCHYARD_ENGINE_STORE=(str, ""),
+    SWITCHYARD_INFER_RATE=(str, "600/min"),
+    SWITCHYARD_PROXIES=(str, "0"),
     SWITCHYARD_HOSTS=(list, ["127.0.0.1", "localhost", "[::1]"]),
     SWITCHYARD_LOG_LEVEL=(str, "INFO"),
 )
-# Read by others:
-#   SECRET_KEY, DATABASE_URL, REDIS_URL, EMAIL_URL      settings.py
-#   SWITCHYARD_ENGINE_TOKEN                             settings.py, the engine's server
-#   SWITCHYARD_ENGINE_BATCH, …_QUEUE, …_DEADLINE, …_STACKS, …_ADAPTERS
-#                                                       inference/engines/limits.py: our engine, here and on Modal
-#   SWITCHYARD_WEB_THREADS                              the Procfile: 192
-#   SWITCHYARD_PORT                                     serve.py and the Procfile: 8000
-#   SWITCHYARD_MODAL_APP, …_DATA and the like           workers/remote/names.py: what things are called on Modal
-#   SWITCHYARD_MODAL_GPUS, SWITCHYARD_MODAL_TRAIN_HOURS workers/remote/machines.py
-#   SWITCHYARD_MODAL_SERVING_…                          workers/remote/serving.py: the inference class, when deploying
-#   SWITCHYARD_VOLUMES, SWITCHYARD_COMMIT_SECONDS       workers/remote: in a container, for tests
-#   MODAL_ENVIRONMENT                                   settings.py
-#   MODAL_TOKEN_ID, MODAL_TOKEN_SECRET, MODAL_PROFILE   the modal client
 
 LOCAL = env.str("SWITCHYARD_ENV") == "local"
 DATA = Path(env.str("SWITCHYARD_DATA")).resolve()
+
+
+def matching(name: str, pattern: str, wanted: str) -> str:
+    """The variable's text; ImproperlyConfigured, which says what is wanted, where it is none of the pattern's."""
+    text: str = env.str(name)
+    if not re.fullmatch(pattern, text):
+        raise ImproperlyConfigured(f"{name} is {text[:40]!r}: give {wanted}.")
+    return text
 
 
 def local_secrets(path: Path) -> None:
@@ -78,6 +77,11 @@ def broker_socket() -> Path:
         folder = f"switchyard-{os.getuid()}-{hashlib.sha256(str(DATA).encode()).hexdigest()[:12]}"
         path = Path(tempfile.gettempdir()) / folder / "broker.sock"
     return path
+
+
+def has_own_broker() -> bool:
+    """Whether this installation's broker is the embedded one."""
+    return not env.str("REDIS_URL", "")
 
 
 if LOCAL:

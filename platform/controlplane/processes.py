@@ -29,12 +29,6 @@ def supervisor(*names: str) -> list[str]:
     return [sys.executable, "-m", "controlplane.supervisor", *names]
 
 
-def environment() -> dict[str, str]:
-    """This process's environment with the interpreter's own programs first on the path."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    return {**os.environ, "PATH": path, "PYTHONUNBUFFERED": "1"}
-
-
 @contextmanager
 def running(log: Path) -> Iterator[None]:
     """Run all processes while the block runs, their output going to `log`; stop them however it ends."""
@@ -45,7 +39,6 @@ def running(log: Path) -> Iterator[None]:
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            env=environment(),
             start_new_session=True,
         )
     try:

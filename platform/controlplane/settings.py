@@ -8,12 +8,21 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 
 from controlplane.compute import COMPUTE, COMPUTE_DEFAULT, LEASE_SECONDS, RUN_LIMITS  # noqa: F401
-from controlplane.env import DATA, LOCAL, ROOT, broker_socket, env
+from controlplane.env import DATA, LOCAL, ROOT, broker_socket, env, has_own_broker, matching
 from controlplane.navigation import UNFOLD  # noqa: F401
 
-SECRET_KEY = env.str("SECRET_KEY", "")
-if len(SECRET_KEY) < 40 or SECRET_KEY.startswith("django-insecure"):
-    raise ImproperlyConfigured("SECRET_KEY must be set in the environment, random and at least 40 characters.")
+matching("SWITCHYARD_ENV", "local|production", "local or production")
+_NEEDED = ["SECRET_KEY"]
+if env.str("SWITCHYARD_ENGINE") != "http":
+    _NEEDED.append("SWITCHYARD_ENGINE_TOKEN")  # our engine's server answers nobody without one
+if not LOCAL:
+    _NEEDED += ["SWITCHYARD_HOSTS", "SWITCHYARD_PROXIES"]
+if _missing := [name for name in _NEEDED if not env.str(name, "").strip()]:
+    raise ImproperlyConfigured(f"Set {', '.join(_missing)} in the environment (docs/deployment.md).")
+
+SECRET_KEY = env.str("SECRET_KEY")
+if len(SECRET_KEY) < 50 or SECRET_KEY.startswith("django-insecure"):
+    raise ImproperlyConfigured("SECRET_KEY must be random, and at least 50 characters long.")
 DEBUG = False
 ALLOWED_HOSTS = env.list("SWITCHYARD_HOSTS")
 
@@ -95,6 +104,7 @@ AUTH_PASSWORD_VALIDATORS = [
 AXES_FAILURE_LIMIT = 10
 AXES_COOLOFF_TIME = timedelta(minutes=15)
 AXES_LOCKOUT_PARAMETERS = [["ip_address", "username"]]
+AXES_CLIENT_IP_CALLABLE = "inference.api.authentication.client_address"
 AXES_HTTP_RESPONSE_CODE = 429
 AXES_VERBOSE = False
 AXES_LOCKOUT_CALLABLE = "inference.api.errors.locked_out"
@@ -105,14 +115,18 @@ LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_TZ = True
 STATIC_URL = "static/"
-STATIC_ROOT = DATA / "static"
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
 }
-WHITENOISE_USE_FINDERS = LOCAL  # no collectstatic step on a laptop
+WHITENOISE_USE_FINDERS = True  # served from the packages that bring them: there is no collectstatic to forget
 
-SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not LOCAL
+PROXIES = int(matching("SWITCHYARD_PROXIES", "[0-9]", "how many reverse proxies a request passes, 0 to 9"))
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = not LOCAL
+SECURE_REDIRECT_EXEMPT = ["^(health|ready)$"]  # a load balancer asks without TLS
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if PROXIES else None
+SECURE_HSTS_SECONDS = 0 if LOCAL else 365 * 24 * 3600
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]  # HSTS of other hosts, and in browsers' lists: not ours
 SECURE_CONTENT_TYPE_NOSNIFF = True
 X_FRAME_OPTIONS = "DENY"
 CONTENT_SECURITY_POLICY = {
@@ -146,11 +160,15 @@ REST_FRAMEWORK = {
     "DEFAULT_THROTTLE_RATES": {
         "user": "1200/min",
         "anon": "120/min",
-        "infer": "600/min",
+        "infer": matching(
+            "SWITCHYARD_INFER_RATE",
+            "[1-9][0-9]{0,4}/(sec|min|hour|day)",
+            "requests, at most 99999, and a period (sec, min, hour or day), as 600/min",
+        ),
         "login": "20/min",
         "bad_token": "20/min",
     },
-    "NUM_PROXIES": 0,  # X-Forwarded-For is the client's own word
+    "NUM_PROXIES": PROXIES,  # without one, X-Forwarded-For is the client's own word
     "EXCEPTION_HANDLER": "inference.api.errors.exception_handler",
     "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
     "URL_FORMAT_OVERRIDE": None,
@@ -173,7 +191,7 @@ SPECTACULAR_SETTINGS = {
 DATA_UPLOAD_MAX_MEMORY_SIZE = 28 * 1024 * 1024  # a 20 MiB image as base64
 CSRF_FAILURE_VIEW = "inference.api.errors.csrf_failure"
 
-CELERY_BROKER_URL = env.str("REDIS_URL", f"redis+socket://{broker_socket()}")
+CELERY_BROKER_URL = f"redis+socket://{broker_socket()}" if has_own_broker() else env.str("REDIS_URL")
 CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
 CELERY_TASK_IGNORE_RESULT = True

@@ -1,5 +1,6 @@
 """`python -m controlplane.supervisor [NAME …]`: the processes of the Procfile, or some of them, kept running.
 
+Without a name all of them; but no broker where REDIS_URL names another. Where the settings are wrong none is started.
 A process that ends is started again, after a pause that grows while it keeps ending. SIGTERM or SIGINT ends all:
 first those that use the broker, each with time to finish what it is at, then the broker. Where the supervisor itself
 is killed, its guard does that.
@@ -7,6 +8,7 @@ is killed, its guard does that.
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import subprocess
@@ -15,10 +17,14 @@ import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import IO
 
-from controlplane.env import ROOT
+from django.core.exceptions import ImproperlyConfigured
+
+from controlplane.env import ROOT, has_own_broker
 from controlplane.guard import STOP_SECONDS, Guard
+from inference.engines.limits import Limits
 
 PAUSES = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)  # seconds before a process is started again
 STEADY_SECONDS = 60.0  # after which it counts as started well
@@ -43,6 +49,7 @@ class Process:
         self.popen = subprocess.Popen(
             ["/bin/sh", "-c", f"exec {self.command}"],
             cwd=ROOT,
+            env=environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -84,6 +91,18 @@ class Process:
                 os.killpg(self.popen.pid, signal.SIGKILL)
 
 
+def environment() -> dict[str, str]:
+    """This process's environment with the interpreter's own programs first on the path."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+    return {**os.environ, "PATH": path, "PYTHONUNBUFFERED": "1"}
+
+
+def check_settings() -> None:
+    """ValueError or ImproperlyConfigured that says what is wrong: else each process would, again and again."""
+    importlib.import_module("controlplane.settings")
+    Limits.from_env(on_gpu=False)
+
+
 def read_procfile(names: list[str]) -> list[Process]:
     """The processes, in the order of the Procfile; ValueError for a name that it does not have."""
     lines = (ROOT / "Procfile").read_text().splitlines()
@@ -91,7 +110,8 @@ def read_procfile(names: list[str]) -> list[Process]:
     unknown = set(names) - set(commands)
     if unknown:
         raise ValueError(f"The Procfile has no {', '.join(sorted(unknown))}; it has {', '.join(commands)}.")
-    return [Process(name, command) for name, command in commands.items() if not names or name in names]
+    wanted = names or [name for name in commands if name != LAST or has_own_broker()]
+    return [Process(name, command) for name, command in commands.items() if name in wanted]
 
 
 def supervise(processes: list[Process], ending: threading.Event) -> None:
@@ -138,8 +158,9 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ending.set())
     try:
+        check_settings()
         processes = read_procfile(sys.argv[1:])
-    except ValueError as error:
+    except (ValueError, ImproperlyConfigured) as error:
         print(error, file=sys.stderr)
         return 2
     supervise(processes, ending)

@@ -146,8 +146,13 @@ def test_a_process_that_cannot_be_started_is_tried_again_later(monkeypatch: pyte
     assert process.start_at > time.monotonic()
 
 
-def test_the_procfile_has_all_processes() -> None:
+def test_the_procfile_has_all_processes_and_leaves_the_broker_out_where_there_is_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("REDIS_URL", raising=False)
     assert [process.name for process in read_procfile([])] == ["broker", "engine", "web", "worker", "beat"]
+    monkeypatch.setenv("REDIS_URL", "redis://10.0.0.2:6379/0")
+    assert [process.name for process in read_procfile([])] == ["engine", "web", "worker", "beat"]
     assert [process.name for process in read_procfile(["web"])] == ["web"]
     with pytest.raises(ValueError, match="no nothing"):
         read_procfile(["nothing"])

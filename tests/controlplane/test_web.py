@@ -15,8 +15,8 @@ from django.contrib.auth.models import User
 from django.db import connection
 from knox.models import AuthToken
 
-from controlplane.processes import environment, free_port, wait_until_up
-from controlplane.supervisor import read_procfile
+from controlplane.processes import free_port, wait_until_up
+from controlplane.supervisor import environment, read_procfile
 from inference.engines.limits import Limits
 from inference.engines.types import Request, StackedResult, StreamEvent
 from tests.cast import make_champion, png

@@ -6,6 +6,7 @@ import base64
 from typing import Any
 
 import pytest
+from axes.models import AccessAttempt
 from django.contrib.auth.models import User
 from rest_framework.test import APIClient
 
@@ -69,6 +70,24 @@ def test_guessing_passwords_locks_the_account(anonymous: APIClient, alice: User,
     assert response.status_code == 429
     assert response.json()["error"]["code"] == "throttled"
     assert int(response["Retry-After"]) > 0
+
+
+def test_behind_a_proxy_who_guesses_passwords_locks_out_nobody_else(
+    anonymous: APIClient, alice: User, settings: Any
+) -> None:
+    """An address counts as the proxy writes it, behind whatever the client claims."""
+    settings.AXES_FAILURE_LIMIT = 3
+    settings.REST_FRAMEWORK = {**settings.REST_FRAMEWORK, "NUM_PROXIES": 1}
+
+    def log_in(password: str, address: str) -> int:
+        forwarded = {"HTTP_X_FORWARDED_FOR": f"198.51.100.7, {address}", "REMOTE_ADDR": "10.0.0.1"}
+        return anonymous.post(LOGIN, **basic(password), **forwarded).status_code
+
+    assert [log_in("wrong", "203.0.113.9") for _ in range(4)][-1] == 429
+    assert log_in("correct horse", "203.0.113.9") == 429
+    assert log_in("correct horse", "198.51.100.7") == 200
+    assert log_in("wrong", "unknown:80") == 401
+    assert AccessAttempt.objects.get(ip_address="10.0.0.1").failures_since_start == 1
 
 
 def test_logins_are_throttled(anonymous: APIClient, alice: User) -> None:

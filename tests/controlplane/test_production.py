@@ -1,0 +1,129 @@
+"""`SWITCHYARD_ENV=production`: what it refuses to start without, and what it then is to a browser behind a proxy."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from django.contrib.auth.models import User
+from django.db import connection
+
+from controlplane.env import ROOT
+from controlplane.processes import free_port, wait_until_up
+from controlplane.supervisor import environment, read_procfile
+from tests.controlplane.test_processes import process
+
+HOST, PASSWORD = "switchyard.example.org", "correct horse battery"
+THROUGH_TLS = {"Host": HOST, "X-Forwarded-Proto": "https"}
+CSRF = re.compile(r'name="csrfmiddlewaretoken" value="(\w+)"')
+PATIENCE = 120.0  # seconds, for machines that have much else to do
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def production(tmp_path: Path) -> dict[str, str]:
+    """The environment of an installation that has what it needs, and a data folder without anything in it."""
+    ours = ("SWITCHYARD_", "SECRET_KEY", "DATABASE_URL", "REDIS_URL", "WEB_CONCURRENCY")
+    return {
+        **{name: value for name, value in os.environ.items() if not name.startswith(ours)},
+        "PYTHONPATH": f"{ROOT}:{ROOT / 'platform'}",
+        "DJANGO_SETTINGS_MODULE": "controlplane.settings",
+        "SWITCHYARD_ENV": "production",
+        "SWITCHYARD_DATA": str(tmp_path),
+        "SWITCHYARD_HOSTS": f"{HOST},127.0.0.1",
+        "SWITCHYARD_PROXIES": "1",
+        "SWITCHYARD_ENGINE_TOKEN": "engine-token",
+        "SECRET_KEY": "".join(map(chr, range(48, 123))),
+    }
+
+
+def run(words: list[str], variables: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *words], cwd=ROOT, env=variables, capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
+
+
+WRONG = [
+    ({"SECRET_KEY": "", "SWITCHYARD_HOSTS": "", "SWITCHYARD_PROXIES": ""}, "Set SECRET_KEY, SWITCHYARD_HOSTS, SWITCH"),
+    ({"SWITCHYARD_ENGINE_TOKEN": " "}, "Set SWITCHYARD_ENGINE_TOKEN in the environment (docs/deployment.md)."),
+    ({"SECRET_KEY": "short"}, "SECRET_KEY must be random, and at least 50 characters long."),
+    ({"SWITCHYARD_ENV": "prod"}, "SWITCHYARD_ENV is 'prod': give local or production."),
+    ({"SWITCHYARD_PROXIES": "-1"}, "SWITCHYARD_PROXIES is '-1': give how many reverse proxies a request passes"),
+    ({"SWITCHYARD_INFER_RATE": "10/fortnight"}, "SWITCHYARD_INFER_RATE is '10/fortnight': give requests, at most"),
+    ({"SWITCHYARD_ENGINE_BATCH": "many"}, "SWITCHYARD_ENGINE_BATCH is 'many': give a whole number from 1 to 256."),
+]
+
+
+@pytest.mark.parametrize(("changes", "sentence"), WRONG, ids=[", ".join(changes) for changes, _ in WRONG])
+def test_the_supervisor_starts_nothing_and_says_why(
+    production: dict[str, str], changes: dict[str, str], sentence: str
+) -> None:
+    done = run(["-m", "controlplane.supervisor"], production | changes)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(sentence)
+    assert done.stderr.count("\n") == 1
+
+
+def test_serve_starts_nothing_either(production: dict[str, str], tmp_path: Path) -> None:
+    done = run(["-m", "controlplane.serve"], production | {"SWITCHYARD_ENGINE_TOKEN": ""})
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "Set SWITCHYARD_ENGINE_TOKEN in the environment (docs/deployment.md).\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_engine_that_is_somebody_elses_needs_no_token(production: dict[str, str]) -> None:
+    done = run(["manage.py", "check"], production | {"SWITCHYARD_ENGINE": "http", "SWITCHYARD_ENGINE_TOKEN": ""})
+    assert "has no address" in done.stderr, "nothing but the address is missing"
+
+
+def test_the_rate_of_requests_is_a_variable(production: dict[str, str]) -> None:
+    code = "from controlplane.settings import REST_FRAMEWORK as it; print(it['DEFAULT_THROTTLE_RATES']['infer'])"
+    assert run(["-c", code], production | {"SWITCHYARD_INFER_RATE": "6000/min"}).stdout == "6000/min\n"
+
+
+def test_check_deploy_has_no_concern(production: dict[str, str]) -> None:
+    done = run(["manage.py", "check", "--deploy", "--fail-level", "WARNING"], production)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture
+def web(production: dict[str, str], tmp_path: Path) -> Iterator[httpx.Client]:
+    """A client of the web process, as its proxy is one."""
+    if connection.vendor != "sqlite":
+        pytest.skip("The installation is a copy of the test's database, a file.")
+    User.objects.create_superuser("admin", password=PASSWORD)
+    (tmp_path / "db.sqlite3").write_bytes(connection.connection.serialize())
+    port, log = free_port(), tmp_path / "web.log"
+    (procfile,) = read_procfile(["web"])
+    variables = production | {"SWITCHYARD_PORT": str(port), "PATH": environment()["PATH"]}
+    with process(["/bin/sh", "-c", f"exec {procfile.command}"], log, variables):
+        url = f"http://127.0.0.1:{port}"
+        wait_until_up(f"{url}/health", seconds=PATIENCE, log=log)
+        with httpx.Client(base_url=url, headers=THROUGH_TLS, timeout=PATIENCE, trust_env=False) as client:
+            yield client
+
+
+def test_it_serves_the_admin_with_its_looks_and_a_log_in_over_tls_alone(web: httpx.Client) -> None:
+    """Health checks come without."""
+    page = web.get("/admin/login/")
+    assert page.status_code == 200
+    assert "max-age=31536000" in page.headers["Strict-Transport-Security"]
+    assert "Secure" in page.headers["Set-Cookie"]
+    sheets = re.findall(r'<link[^>]+href="(/static/[^"]+\.css)"', page.text)
+    assert "/static/unfold/css/styles.css" in sheets
+    assert {web.get(sheet).status_code for sheet in sheets} == {200}
+    assert web.get("/ready", headers={"X-Forwarded-Proto": "http"}).status_code == 503
+    plain = web.get("/admin/login/", headers={"X-Forwarded-Proto": "http"})
+    assert (plain.status_code, plain.headers["Location"]) == (301, f"https://{HOST}/admin/login/")
+    assert web.get("/admin/login/", headers={"Host": "another.example.org"}).status_code == 400
+    form = {"csrfmiddlewaretoken": CSRF.findall(page.text)[0], "username": "admin", "password": PASSWORD}
+    cookie = page.headers["Set-Cookie"].partition(";")[0]  # a secure one, which httpx keeps from http
+    inside = web.post("/admin/login/", data=form, headers={"Origin": f"https://{HOST}", "Cookie": cookie})
+    assert (inside.status_code, inside.headers["Location"]) == (302, "/admin/")
