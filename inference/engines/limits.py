@@ -25,7 +25,7 @@ class Limits:
     joining: int = 4  # requests that join at once while others are being answered
     steps: int = 2  # tokens that those others get before more join
     stacks: int = 8  # deployed at once; the one used longest ago goes first
-    adapters: int = 24  # loaded at once, beyond those that are needed
+    adapters: int = 24  # kept loaded, in all; those that are needed may exceed it
 
     @property
     def late(self) -> EngineBusy:
