@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 
 from datasets_app.errors import InputError
+from inference.engines.base import EngineBusy
 
 VARIABLE = "SWITCHYARD_ENGINE_{}"
 RANGES = {"batch": (1, 256), "queue": (1, 4096), "deadline": (1, 150), "stacks": (1, 1024), "adapters": (1, 1024)}
@@ -24,7 +25,12 @@ class Limits:
     joining: int = 4  # requests that join at once while others are being answered
     steps: int = 2  # tokens that those others get before more join
     stacks: int = 8  # deployed at once; the one used longest ago goes first
-    adapters: int = 24  # loaded at once, beyond those that are needed
+    adapters: int = 24  # kept loaded, in all; those that are needed may exceed it
+
+    @property
+    def late(self) -> EngineBusy:
+        """What becomes of a request that has waited until its deadline."""
+        return EngineBusy(f"The request waited {self.deadline_s:g} s in the engine's queue.")
 
     @classmethod
     def from_env(cls, on_gpu: bool) -> Limits:

@@ -69,7 +69,7 @@ class InProcessEngine:
         self._stacks = Stacks(self._pool, self.limits.stacks)
         self._models = Stacks(self._pool, self.limits.adapters)
         receipts = Receipts(base, self._runner)
-        self._worker = Worker(self._runner, self._slots, self._pool, receipts, self.limits.batch)
+        self._worker = Worker(self._runner, self._slots, self._pool, receipts, self.limits)
         self._scheduler = Scheduler(self._runner, self._worker, self.limits)
         self._preparation = Preparation(self._runner, self._pool, self._scheduler, self.limits.deadline_s)
 

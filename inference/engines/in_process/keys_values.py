@@ -55,6 +55,15 @@ class KeysValues:
         self.lengths[row] = self.lengths[last]
         self.lengths.pop()
 
+    def trim(self) -> bool:
+        """Let go of the room of rows that have left; whether there was any. It takes a part's memory to do so."""
+        trimmed = False
+        for parts in (self._keys, self._values):
+            for i, old in enumerate(parts):
+                if old.shape[0] > len(self.lengths):
+                    parts[i], trimmed = old[: len(self.lengths)].clone(), True
+        return trimmed
+
     def begin(self, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
         """Make room for one more token a row; returns the additive attention mask (rows, 1, 1, tokens)."""
         self._reserve(len(self.lengths), max(self.lengths) + 1)

@@ -21,7 +21,7 @@ class _Resident:
 
 
 class AdapterPool:
-    """Adapter versions by content hash, at most `capacity` beyond those that are pinned.
+    """Adapter versions by content hash, at most `capacity` in all unless more are pinned.
 
     A version is pinned by every deployed stack and every unfinished request that names it, and is then never
     evicted; of the others, the one used longest ago makes room. Any thread may pin; only the thread that runs the

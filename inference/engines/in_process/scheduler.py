@@ -44,15 +44,15 @@ class Scheduler:
 
     @property
     def waiting(self) -> int:
-        """Requests that are queued, those that are being prepared among them."""
+        """Requests that are queued, those that are being prepared or wait for memory among them."""
         with self._changed:
-            return self._preparing + len(self._waiting)
+            return self._held()
 
     def reserve(self) -> None:
         """Take a place in the queue for a request that `arrive` or `refuse` will name; EngineBusy if none is left."""
         with self._changed:
             self._check_open()
-            if self._preparing + len(self._waiting) >= self._limits.queue:
+            if self._held() >= self._limits.queue:
                 raise EngineBusy("The engine's queue is full: try again later.")
             self._preparing += 1
 
@@ -63,7 +63,7 @@ class Scheduler:
         if job.future.cancelled():
             raise CancelledError
         if time.monotonic() > job.deadline:
-            raise self._late()
+            raise self._limits.late
 
     def arrive(self, job: Job) -> None:
         """Let the job wait in the place that was taken for it."""
@@ -103,12 +103,12 @@ class Scheduler:
             self._changed.notify()
         self._thread.join()
 
+    def _held(self) -> int:
+        return self._preparing + len(self._waiting) + len(self._worker.returning)
+
     def _check_open(self) -> None:
         if self._closed:
             raise EngineError("The engine is closed.")
-
-    def _late(self) -> EngineBusy:
-        return EngineBusy(f"The request waited {self._limits.deadline_s:g} s in the engine's queue.")
 
     def _loop(self) -> None:
         with self._runner.serving():
@@ -155,7 +155,7 @@ class Scheduler:
         with self._changed:
             ended = self._waiting.remove(lambda job: job.future.cancelled() or now > job.deadline)
         for job in ended:
-            self._worker.fail(job, self._late())
+            self._worker.fail(job, self._limits.late)
         self._worker.drop_ended()
 
     def _joining(self) -> list[Job]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from functools import partial
 
 import torch
 
@@ -22,6 +24,7 @@ from inference.engines.in_process.prompts import Pixels
 from inference.engines.in_process.receipts import Receipts
 from inference.engines.in_process.runner import Runner
 from inference.engines.in_process.text import TextStream
+from inference.engines.limits import Limits
 from inference.engines.types import Decision, StackedResult, TextDelta
 from inference.routing.scoring import best, probabilities
 from inference.routing.tool_call import parse_tool_call
@@ -34,12 +37,14 @@ CALM = 256  # steps after which a batch that memory was too small for is tried a
 class Worker:
     """Runs jobs on one model, many at a time. One thread, that of the scheduler, calls it.
 
-    `running` are the jobs that are being decoded, in the order of their rows; `returning` those that lost their row
-    when memory ran out. At most `batch` rows are decoded at once, fewer than the limit for a while after that.
+    `running` are the jobs that are being decoded, in the order of their rows; `returning` those that lost their row,
+    or found none, when memory ran out. At most `batch` rows are decoded at once, fewer than the limit for a while
+    after that.
     """
 
-    def __init__(self, runner: Runner, slots: LoraSlots, pool: AdapterPool, receipts: Receipts, batch: int) -> None:
-        self.batch = self._limit = batch
+    def __init__(self, runner: Runner, slots: LoraSlots, pool: AdapterPool, receipts: Receipts, limits: Limits) -> None:
+        self.batch = limits.batch
+        self._limits = limits
         self._calm = 0  # steps since memory ran out
         self.running: list[Job] = []
         self.returning: list[Job] = []
@@ -64,9 +69,12 @@ class Worker:
             self._close(job)
             return True
         if time.monotonic() > job.deadline:
-            self._conclude(job, "deadline")
+            if job.tokens:
+                self._conclude(job, "deadline")
+            else:
+                self.fail(job, self._limits.late)
             return True
-        return not self._in_service(job, _expert(job))
+        return not self._in_service(job, job.expert or job.deployment.first)
 
     def fail(self, job: Job, error: Exception) -> None:
         """End the job with an error."""
@@ -91,31 +99,40 @@ class Worker:
     def serve(self, jobs: Sequence[Job]) -> None:
         """Look, route and run the prompts of all jobs together; those that go on are `running` then.
 
-        Where memory runs out each half of the jobs is tried by itself, down to the one that is too large.
+        Where memory runs out fewer of them are tried at once, half as many each time. If there is none for a single one
+        beside those that are running, it and all behind it wait for a row to leave; without those, it fails.
         """
-        lack = self._serve(jobs)
-        if lack is not None:  # Only now: while the error was being handled it held what the failed pass had made.
-            left = self._unfinished(jobs)
-            for job in left:
-                job.prefix = None
-            logger.warning("Memory ran out with %d requests at once", len(jobs))
-            if len(left) > 1:
-                middle = len(left) // 2
-                self.serve(left[:middle])
-                self.serve(left[middle:])
+        left, count = list(jobs), len(jobs)
+        while left:
+            lack = self._with_room(partial(self._serve, left[:count]))
+            if lack is None:
+                left = left[count:]
+                continue
+            left = self._unfinished(left)
+            logger.warning("Memory ran out with %d requests at once", count)
+            if count > 1:
+                count //= 2
+            elif self.running:
+                self.batch, self._calm = len(self.running), 0
+                self.returning = left + self.returning
+                break
             else:
-                self._fail_all(left, lack)
+                self._fail_all(left[:1], lack)
+                left = left[1:]
         for job in jobs:
             if job.future.cancelled() and job not in self.running:
                 self._close(job)
 
     def _serve(self, jobs: Sequence[Job]) -> Exception | None:
-        """`serve` once; returns the error, bare of what it held, if memory ran out."""
+        """`serve` once; returns the error if memory ran out, bare of the failed pass, which it held in memory."""
+        jobs = self._unfinished(jobs)
         try:
             self._look(jobs)
             self._begin(self._answering(self._routed(jobs)))
         except Exception as error:
             if _is_out_of_memory(error):
+                for job in jobs:
+                    job.prefix = None
                 return error.with_traceback(None)
             logger.exception("The model step failed")
             self._fail_all(self._unfinished(jobs), error)
@@ -239,7 +256,11 @@ class Worker:
     # Decoding
 
     def step(self) -> None:
-        """One more token for every running job."""
+        """One more token for every running job; where memory runs out, half of them go on later."""
+        if lack := self._with_room(self._step):
+            self._yield_half(lack)
+
+    def _step(self) -> Exception | None:
         jobs = self.running
         self._rows = self._rows or self._slots.rows([self._pool.slot(_expert(job).ref.digest) for job in jobs])
         try:
@@ -249,15 +270,15 @@ class Worker:
                 tokens = choose(logits)
         except Exception as error:
             if _is_out_of_memory(error):
-                self._yield_half(error)
-            else:
-                self.abandon(error)
-            return
+                return error.with_traceback(None)
+            self.abandon(error)
+            return None
         self._grow()
         for row in reversed(range(len(jobs))):
             jobs[row].fed += 1
             if not self._goes_on(jobs[row], tokens[row]):
                 self._leave(row)
+        return None
 
     def _goes_on(self, job: Job, token: int | None) -> bool:
         """Take the token; False if the job has ended with it."""
@@ -320,11 +341,21 @@ class Worker:
             self._leave(row)
         self.returning += younger
 
+    def _with_room(self, work: Callable[[], Exception | None]) -> Exception | None:
+        """What `work` returns, which is done once more if it lacked memory that rows which have left still held."""
+        lack = work()
+        return work() if lack and self._trimmed() else lack
+
+    def _trimmed(self) -> bool:
+        with suppress(Exception):  # Whatever it is, the next pass meets it, too.
+            return self._kept.trim()
+        return False
+
     def _grow(self) -> None:
         """After enough steps without want, let twice as many requests be answered at once, up to the limit."""
         self._calm += 1
-        if self._calm >= CALM and self.batch < self._limit:
-            self.batch, self._calm = min(self._limit, 2 * self.batch), 0
+        if self._calm >= CALM and self.batch < self._limits.batch:
+            self.batch, self._calm = min(self._limits.batch, 2 * self.batch), 0
 
     def _leave(self, row: int) -> None:
         self._kept.leave(row)

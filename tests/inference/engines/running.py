@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -25,3 +26,11 @@ def running(world: Any, **limits: Any) -> Iterator[InProcessEngine]:
 def expected(world: Any, truth: Truth, request: Request) -> tuple[str, str]:
     """The label and the text that a fresh base with the one adapter gives."""
     return truth.stacked(world.stack, request, world.by_digest)
+
+
+def eventually(true: Callable[[], object]) -> None:
+    """Wait until it is so, 20 s at most."""
+    deadline = time.monotonic() + 20
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)

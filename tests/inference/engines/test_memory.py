@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import weakref
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,12 @@ from transformers import DynamicCache
 
 from adapters.card import AdapterCard
 from datasets_app.errors import InputError
-from inference.engines.base import EngineError
+from inference.engines.base import EngineBusy, EngineError
 from inference.engines.in_process import worker
 from inference.engines.in_process.keys_values import KeysValues
 from inference.engines.in_process.lora import SlotLinear
-from inference.engines.types import AdapterRef, StackSpec
-from tests.inference.engines.running import expected, running
+from inference.engines.types import AdapterRef, StackedResult, StackSpec, StreamEvent, TextDelta
+from tests.inference.engines.running import eventually, expected, running
 from tests.inference.engines.small import make_adapter, make_model
 from tests.inference.engines.truth import Truth
 
@@ -188,6 +189,92 @@ def test_who_joins_after_memory_ran_out_is_answered(world: Any, truth: Truth) ->
         results = engine.infer_many(requests)
     assert len(asked) > 9
     assert [(result.decision.label, result.text) for result in results] == right
+
+
+@pytest.mark.parametrize("function", ["look", "name_log_likelihoods", "prefill", "new_zeros"])
+def test_who_finds_no_memory_beside_others_waits_for_it(world: Any, truth: Truth, function: str) -> None:
+    """In whichever pass, and where the room for one more row cannot be made: it is answered, as are those behind it."""
+    requests = [replace(request, max_tokens=12) for request in world.requests(8)]
+    right = [expected(world, truth, request) for request in requests]
+    where = torch.Tensor if function == "new_zeros" else worker
+    original, step, lacks, queued = getattr(where, function), worker.step, [], threading.Event()
+    told: list[list[str]] = [[] for _ in requests]
+
+    def ask(number: int) -> Future[StackedResult]:
+        def listen(event: StreamEvent) -> None:
+            if isinstance(event, TextDelta):
+                told[number].append(event.text)
+
+        return engine.submit_stream(requests[number], listen)
+
+    def scarce_room(self: torch.Tensor, *size: Any, **options: Any) -> Any:
+        if len(size) == 4 and size[0] > 1:
+            lacks.append(1)
+            if len(lacks) % 5 == 0:  # of three layers' keys and values: when most have been made
+                raise torch.OutOfMemoryError
+        return original(self, *size, **options)
+
+    def scarce_pass(*arguments: Any) -> Any:
+        if engine._worker.running:
+            lacks.append(1)
+            raise torch.OutOfMemoryError
+        return original(*arguments)
+
+    with running(world, batch=8, joining=2, steps=1) as engine, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(where, function, scarce_room if function == "new_zeros" else scarce_pass)
+        patch.setattr(worker, "step", lambda *arguments: queued.wait(20) and step(*arguments))
+        futures = [ask(0)]
+        eventually(lambda: engine._worker.running)
+        futures += [ask(number) for number in range(1, 8)]
+        eventually(lambda: engine.status()["waiting"] == 7)
+        queued.set()
+        results = [future.result() for future in futures]
+        assert engine.status()["batch"] in (1, 2)
+    assert len(lacks) > (4 if function == "new_zeros" else 0)
+    assert [(result.decision.label, result.text) for result in results] == right
+    assert ["".join(texts) for texts in told] == [text for _, text in right]
+
+
+def test_rows_that_have_left_give_their_room_back_before_anybody_fails(world: Any, truth: Truth) -> None:
+    requests = [replace(request, max_tokens=12) for request in world.requests(8)]
+    right = [expected(world, truth, request) for request in requests]
+    step, rooms = worker.step, []
+
+    def scarce(model: Any, tokens: Any, positions: Any, kept: KeysValues) -> Any:
+        rooms.append(kept.nbytes)
+        if kept.nbytes > rooms[0] // 4:
+            raise torch.OutOfMemoryError
+        return step(model, tokens, positions, kept)
+
+    with running(world, batch=8) as engine, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(worker, "step", scarce)
+        results = engine.infer_many(requests)
+    assert [(result.decision.label, result.text) for result in results] == right
+
+
+def test_who_waits_for_memory_may_leave_and_has_a_deadline(world: Any) -> None:
+    request = replace(world.requests(1)[0], max_tokens=3900)
+    names, free = worker.name_log_likelihoods, threading.Event()
+
+    def scarce(*arguments: Any) -> Any:
+        if engine._worker.running and not free.is_set():
+            raise torch.OutOfMemoryError
+        return names(*arguments)
+
+    with running(world, batch=4) as engine, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(worker, "name_log_likelihoods", scarce)
+        under_way = engine.submit_infer(request)
+        eventually(lambda: engine._worker.running)
+        left, late, patient = (engine.submit_route(request) for _ in range(3))
+        eventually(lambda: len(engine._worker.returning) == 3)
+        assert engine.status()["waiting"] == 3
+        next(job for job in engine._worker.returning if job.future is late).deadline = 0.0
+        assert left.cancel()
+        with pytest.raises(EngineBusy, match="waited"):
+            late.result(20)
+        assert under_way.cancel()
+        assert patient.result(20).label
+        eventually(lambda: {resident.pins for resident in engine._pool._residents.values()} == {1})
 
 
 def larger(world: Any, folder: Path, rank: int) -> StackSpec:
