@@ -35,6 +35,14 @@ def spec_of(stack: Stack) -> StackSpec:
     return stack_spec(stack.router, stack.experts.select_related("adapter"))
 
 
+def get_stack(digest: str) -> Stack:
+    """The stack of that digest; InputError if there is none."""
+    stack = Stack.objects.filter(digest=digest).first()
+    if stack is None:
+        raise InputError(f"There is no stack {digest!r}.")
+    return stack
+
+
 def sharing(stack: Stack) -> list[AdapterVersion]:
     """The experts of the stack that go on from what the base has read for its router."""
     experts = stack.experts.all()
@@ -45,11 +53,6 @@ def champion() -> Stack | None:
     """The stack that serves, if any does."""
     alias = Alias.objects.select_related("stack__router__adapter__base").filter(name=Alias.Name.CHAMPION).first()
     return alias.stack if alias else None
-
-
-def promotion_of(stack: Stack) -> Promotion | None:
-    """How the stack came to serve: its newest promotion that is no rollback, else its newest."""
-    return Promotion.objects.filter(stack=stack).order_by("is_rollback", "-id").first()
 
 
 def baseline_of(stack: Stack) -> Evaluation | None:

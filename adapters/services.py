@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
+from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
 from django.db.models import Max
 from django.utils import timezone
@@ -20,6 +21,7 @@ from adapters.models import Adapter, AdapterVersion, Alias, BaseModel, Evaluatio
 from adapters.models.adapter import NONE_LABEL
 from adapters.selectors import stack_spec
 from adapters.store import Store
+from adapters.switch import Switch
 from adapters.validation import adapter_root, validate_adapter, validate_card
 from datasets_app.errors import InputError
 from datasets_app.models import RoutingDataset, SourceDataset
@@ -186,32 +188,30 @@ def move_alias(name: str, stack: Stack) -> Alias:
     return alias
 
 
-def switch_champion(
-    stack: Stack,
-    *,
-    previous: Stack | None,
-    evaluation: Evaluation | None = None,
-    reason: str = "",
-    is_rollback: bool = False,
-) -> Promotion:
-    """Make `stack` the champion in the place of `previous`, and record it; InputError if another one serves by now.
+def switch_champion(switch: Switch, *, reason: str = "", user: User | None = None) -> Promotion:
+    """Make the switch and record it, with why and by whom; InputError if `previous` is the champion no more.
 
     The comparison and the switch are one statement, so that of two that switch at once one does.
     """
     try:
         with transaction.atomic():
-            if previous is None:
-                Alias.objects.create(name=Alias.Name.CHAMPION, stack=stack)
-            elif not Alias.objects.filter(name=Alias.Name.CHAMPION, stack=previous).update(
-                stack=stack, moved_at=timezone.now()
+            if switch.previous is None:
+                Alias.objects.create(name=Alias.Name.CHAMPION, stack=switch.stack)
+            elif not Alias.objects.filter(name=Alias.Name.CHAMPION, stack=switch.previous).update(
+                stack=switch.stack, moved_at=timezone.now()
             ):
                 raise IntegrityError
-            Alias.objects.filter(name=Alias.Name.CHALLENGER, stack=stack).delete()
+            Alias.objects.filter(name=Alias.Name.CHALLENGER, stack=switch.stack).delete()
             return Promotion.objects.create(
-                stack=stack, previous=previous, evaluation=evaluation, reason=reason, is_rollback=is_rollback
+                stack=switch.stack,
+                previous=switch.previous,
+                evaluation=switch.evaluation,
+                reason=reason,
+                is_rollback=switch.is_rollback,
+                created_by=user,
             )
     except IntegrityError:
-        raise InputError("Another router went live meanwhile: compare with that one.") from None
+        raise InputError("Another stack went live meanwhile: look at that one first.") from None
 
 
 def record_evaluation(

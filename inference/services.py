@@ -7,12 +7,14 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from django.conf import settings
+from django.contrib.auth.models import User
 from django.db import connection
 from django.utils.module_loading import import_string
 
-from adapters.models import AdapterVersion, Evaluation, Stack
-from adapters.selectors import baseline_of, champion, promotion_of, spec_of
+from adapters.models import AdapterVersion, Evaluation, Promotion, Stack
+from adapters.selectors import champion, spec_of
 from adapters.services import build_stack, switch_champion
+from adapters.switch import Switch, way_back
 from datasets_app.errors import InputError
 from inference.engines.base import Engine, EngineError, StackNotDeployed
 from inference.engines.streams import Begun
@@ -68,35 +70,45 @@ def _ask(method: Callable[[Request], Answer], request: Request, stack: Stack) ->
         return method(request)
 
 
-def promote(version: AdapterVersion, *, force: bool = False, reason: str = "") -> Stack:
+def promote(version: AdapterVersion, *, force: bool = False, user: User | None = None) -> Stack:
     """Put the router `version`, with the current experts, live; the old stack serves until the moment of the switch.
 
     Refused with an InputError unless the version was evaluated and, where another stack serves, beats that one on
     the same samples (see `judge`); `force` leaves the comparison out, never the loading.
     """
-    stack, serving = build_stack(version), champion()
+    stack, serving, reason = build_stack(version), champion(), "Forced."
     evaluation = Evaluation.objects.filter(version=version).first()
     if not force:
         judgement = judge(stack, serving)
         if not judgement.may_serve:
             raise InputError(judgement.words)
-        evaluation, reason = judgement.evaluation, reason or judgement.words
+        evaluation, reason = judgement.evaluation, judgement.words
     get_engine().deploy(spec_of(stack))
     if serving is None or serving.pk != stack.pk:
-        switch_champion(stack, previous=serving, evaluation=evaluation, reason=reason or "Forced.")
+        switch_champion(Switch(stack, serving, evaluation), reason=reason, user=user)
     return stack
 
 
-def roll_back(serving: Stack, *, reason: str) -> Stack:
-    """Put the stack live that served before `serving`; InputError if there was none, or `serving` serves no more."""
-    made = promotion_of(serving)
-    if made is None or made.previous is None:
-        raise InputError(f"No stack served before {serving}: there is nothing to go back to.")
-    before = made.previous
-    get_engine().deploy(spec_of(before))
-    evaluation = baseline_of(before)
-    switch_champion(before, previous=serving, evaluation=evaluation, reason=reason, is_rollback=True)
-    return before
+def roll_back(stack: Stack | None = None, *, reason: str, user: User | None = None) -> Stack:
+    """Put the very stack live again that served before `stack`, by default before the one that serves.
+
+    Done twice, it goes one step back: a stack that was rolled back already stays so, and what serves since a rollback
+    is only taken away by name. InputError if `stack` does not serve, or nothing served before.
+    """
+    serving, newest = champion(), Promotion.objects.first()
+    if serving is None:
+        raise InputError("No router is live yet: there is nothing to roll back.")
+    undone = newest.previous_id if newest and newest.is_rollback else None
+    if stack is None and undone is not None:
+        raise InputError(f"{serving} serves since a rollback; to go back further, name its stack: {serving.digest}")
+    if stack is not None and stack.pk != serving.pk:
+        if stack.pk == undone:
+            return serving
+        raise InputError(f"{stack} does not serve: {serving} does.")
+    switch = way_back(serving)
+    get_engine().deploy(spec_of(switch.stack))
+    switch_champion(switch, reason=reason, user=user)
+    return switch.stack
 
 
 def engine_status() -> dict[str, object]:

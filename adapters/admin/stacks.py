@@ -82,9 +82,22 @@ class AliasAdmin(ReadOnlyAdmin):
 class PromotionAdmin(ReadOnlyAdmin):
     """Every switch of the champion."""
 
-    list_display = ["created_at", "stack_link", "previous_link", "evaluation_link", "is_rollback", "reason"]
+    list_display = [
+        "created_at",
+        "stack_link",
+        "previous_link",
+        "evaluation_link",
+        "is_rollback",
+        "reason",
+        "created_by",
+    ]
     list_filter = ["is_rollback"]
-    list_select_related = ["stack__router__adapter", "previous__router__adapter", "evaluation__version__adapter"]
+    list_select_related = [
+        "stack__router__adapter",
+        "previous__router__adapter",
+        "evaluation__version__adapter",
+        "created_by",
+    ]
     search_fields = ["reason"]
     fields = list_display
     readonly_fields = fields

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.conf import settings
 from django.db import models
 
 from adapters.models.evaluation import Evaluation
@@ -18,6 +19,14 @@ class Promotion(models.Model):
     )
     reason = models.TextField(blank=True)
     is_rollback = models.BooleanField(default=False)
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
+        help_text="If a user did it.",
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

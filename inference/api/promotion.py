@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
+from django.contrib.auth.models import User
 from django.shortcuts import get_object_or_404
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
@@ -13,7 +14,8 @@ from rest_framework.views import APIView
 
 from adapters.api.stacks import StackSerializer
 from adapters.models import Adapter, AdapterVersion
-from datasets_app.api.strict import StrictIntegerField, StrictSerializer
+from adapters.selectors import get_stack
+from datasets_app.api.strict import StrictCharField, StrictIntegerField, StrictSerializer
 from datasets_app.errors import InputError
 from inference import services
 
@@ -37,7 +39,8 @@ class PromoteView(APIView):
         body = PromotionSerializer(data=request.data)
         body.is_valid(raise_exception=True)
         version = self._version(adapter, body.validated_data)
-        stack = services.promote(version, force=body.validated_data["force"])
+        user = cast(User, request.user)
+        stack = services.promote(version, force=body.validated_data["force"], user=user)
         return Response(StackSerializer(stack).data)
 
     def _version(self, adapter: Adapter, wish: dict[str, Any]) -> AdapterVersion:
@@ -46,3 +49,29 @@ class PromoteView(APIView):
         if adapter.current is None:
             raise InputError(f"Adapter {adapter.name!r} has no version yet.")
         return adapter.current
+
+
+class RollbackSerializer(StrictSerializer):
+    """What is to serve no more, and why."""
+
+    stack = StrictCharField(
+        max_length=71, required=False, help_text="The digest of the stack that serves; asked twice, it goes back once."
+    )
+    reason = StrictCharField(max_length=500, default="By hand.")
+
+
+class RollBackView(APIView):
+    """Make the stack serve that served before."""
+
+    @extend_schema(
+        summary="Go back to the stack before", request=RollbackSerializer, responses=StackSerializer, tags=["adapters"]
+    )
+    def post(self, request: Request) -> Response:
+        """Deploy the very stack that served before the present one, and make it the champion. Without `stack`, what
+        serves since a rollback is refused to be rolled back. Staff only."""
+        body = RollbackSerializer(data=request.data)
+        body.is_valid(raise_exception=True)
+        wish = body.validated_data
+        stack = get_stack(wish["stack"]) if "stack" in wish else None
+        stack = services.roll_back(stack, reason=wish["reason"], user=cast(User, request.user))
+        return Response(StackSerializer(stack).data)

@@ -3,6 +3,7 @@
 from workers.admin.adapters import LaunchingAdapterAdmin, LaunchingVersionAdmin
 from workers.admin.datasets import LaunchingRoutingDatasetAdmin, LaunchingSourceDatasetAdmin
 from workers.admin.pipelines import PipelineAdmin
+from workers.admin.promotions import RollbackPromotionAdmin
 from workers.admin.records import NoticeAdmin, SlotAdmin
 from workers.admin.runs import RunAdmin
 
@@ -13,6 +14,7 @@ __all__ = [
     "LaunchingVersionAdmin",
     "NoticeAdmin",
     "PipelineAdmin",
+    "RollbackPromotionAdmin",
     "RunAdmin",
     "SlotAdmin",
 ]

@@ -81,7 +81,7 @@ class LaunchingVersionAdmin(LaunchPermissions, AdapterVersionAdmin):
             self.message_user(request, "Select one version of a router.", messages.ERROR)
             return
         try:
-            self.apply(request, queryset, promote)
+            self.apply(request, queryset, lambda version: promote(version, user=cast(User, request.user)))
         except EngineError as error:
             self.message_user(request, str(error), messages.ERROR)
 

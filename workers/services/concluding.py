@@ -21,6 +21,7 @@ from django.utils import timezone
 from adapters.models import Alias, Evaluation, Stack
 from adapters.selectors import champion, spec_of
 from adapters.services import build_stack, move_alias, switch_champion
+from adapters.switch import Switch, way_back
 from datasets_app.errors import InputError
 from datasets_app.room import explain
 from datasets_app.text import plain
@@ -40,24 +41,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Conclusion:
-    """What came of a pipeline: the outcome in words, the switch that follows from it and what people are alerted to
-    before, if any."""
+    """What came of a pipeline: the outcome in words; the switch that follows from it, or the stack that only waits for
+    people to put it live; and what people are alerted to before, if anything."""
 
     outcome: Status
     words: str
     switch: Switch | None = None
+    challenger: Stack | None = None
     alert: str = ""
-
-
-@dataclass(frozen=True)
-class Switch:
-    """`stack` takes the place of `previous`; as the challenger, it only waits for people to put it live."""
-
-    stack: Stack
-    previous: Stack | None
-    evaluation: Evaluation | None
-    is_rollback: bool = False
-    as_challenger: bool = False
 
 
 def conclude_all() -> None:
@@ -88,7 +79,7 @@ def conclude(pipeline: Pipeline) -> None:
     try:
         conclusion = _conclusion(pipeline, steps)
         _sound(pipeline, conclusion.alert)
-        if conclusion.switch is not None and not conclusion.switch.as_challenger:
+        if conclusion.switch is not None:
             load(spec_of(conclusion.switch.stack))
         _settle(pipeline, conclusion)
     except SoftTimeLimitExceeded:
@@ -139,9 +130,9 @@ def _challenge(pipeline: Pipeline, steps: list[Run]) -> Conclusion:
     words = f"{judgement.words}{_reused(steps)}"
     if not judgement.may_serve:
         return Conclusion(Status.SUCCEEDED, f"{words} The serving router stays.")
-    switch = Switch(stack, serving, evaluation, as_challenger=pipeline.live == Pipeline.Live.NEVER)
-    follows = "It waits as the challenger." if switch.as_challenger else "It is live."
-    return Conclusion(Status.SUCCEEDED, f"{words} {follows}", switch=switch)
+    if pipeline.live == Pipeline.Live.NEVER:
+        return Conclusion(Status.SUCCEEDED, f"{words} It waits as the challenger.", challenger=stack)
+    return Conclusion(Status.SUCCEEDED, f"{words} It is live.", Switch(stack, serving, evaluation))
 
 
 def _vigil(pipeline: Pipeline, steps: list[Run]) -> Conclusion:
@@ -155,11 +146,12 @@ def _vigil(pipeline: Pipeline, steps: list[Run]) -> Conclusion:
     if pipeline.wish.get("rollback"):
         if serving is None or serving.digest != pipeline.wish["stack"]:
             words += " Another router serves by now."
-        elif found.previous is None:
-            words += " No other stack has served before: it stays."
         else:
-            words += f" Rolled back to {found.previous}."
-            switch = Switch(found.previous, serving, found.baseline, is_rollback=True)
+            try:
+                switch = way_back(serving)
+                words += f" Rolled back to {switch.stack}."
+            except InputError as error:
+                words += f" {error}"
     return Conclusion(Status.SUCCEEDED, words, switch, alert=found.words)
 
 
@@ -197,21 +189,15 @@ def _settle(pipeline: Pipeline, conclusion: Conclusion) -> None:
     """Outcome, switch and notice at once, or nothing if somebody else was first."""
     switch = conclusion.switch
     with _at_once(pipeline):
-        live = switch.stack if switch and not switch.as_challenger else None
+        live = switch.stack if switch else None
         outcome: dict[str, Any] = {"outcome": conclusion.outcome, "verdict": conclusion.words, "trouble": ""}
         promoted = {"promoted": live} if live else {}  # what it once put live, it has put live
         if not fenced(pipeline, **outcome, **promoted, finished_at=timezone.now(), lease_until=None):
             return
-        if switch is not None and switch.as_challenger:
-            move_alias(Alias.Name.CHALLENGER, switch.stack)
-        elif switch is not None:
-            switch_champion(
-                switch.stack,
-                previous=switch.previous,
-                evaluation=switch.evaluation,
-                reason=f"Pipeline {pipeline.name}: {conclusion.words}",
-                is_rollback=switch.is_rollback,
-            )
+        if conclusion.challenger is not None:
+            move_alias(Alias.Name.CHALLENGER, conclusion.challenger)
+        if switch is not None:
+            switch_champion(switch, reason=f"Pipeline {pipeline.name}: {conclusion.words}")
         watching_failed = pipeline.kind == Pipeline.Kind.REEVALUATE and conclusion.outcome == Status.FAILED
         words = f"Pipeline {pipeline.name} {conclusion.outcome.value}: {conclusion.words}"
         _tell(pipeline, words, is_alert=watching_failed, live=live.digest if live else None)

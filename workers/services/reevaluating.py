@@ -10,7 +10,7 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 
 from adapters.models import Evaluation, Stack
-from adapters.selectors import baseline_of, champion, promotion_of
+from adapters.selectors import baseline_of, champion
 from datasets_app.errors import InputError
 from inference.judgement import routed_right
 from inference.routing.verdict import Outcome, compare, fisher
@@ -75,12 +75,10 @@ def _fresh(lineage: Lineage, stem: str, samples: int, seed: int) -> list[Step]:
 
 @dataclass(frozen=True)
 class Alarm:
-    """What re-evaluation found, and where a rollback would lead."""
+    """What re-evaluation found."""
 
     is_alert: bool
     words: str
-    previous: Stack | None = None
-    baseline: Evaluation | None = None
 
 
 def alarm(pipeline: Pipeline, evaluations: list[Evaluation]) -> Alarm:
@@ -91,9 +89,7 @@ def alarm(pipeline: Pipeline, evaluations: list[Evaluation]) -> Alarm:
         return Alarm(False, f"{evaluations[0]}; there is no earlier figure to compare with.")
     findings = [fall(baseline, now) for now in evaluations if now.version_id == stack.router_id]
     words = " ".join(words for _, words in findings) or "Another router went live meanwhile."
-    made = promotion_of(stack)
-    before = made.previous if made else None
-    return Alarm(any(bad for bad, _ in findings), words, before, baseline_of(before) if before else None)
+    return Alarm(any(bad for bad, _ in findings), words)
 
 
 def fall(then: Evaluation, now: Evaluation) -> tuple[bool, str]:

@@ -8,9 +8,20 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import Permission, User
 from django.test import Client
+from django.urls import reverse
 
-from adapters.models import Alias
-from tests.cast import EXPERTS, make_champion, make_evaluation, make_experts, make_routing_dataset, make_run
+from adapters.models import Alias, Promotion
+from adapters.services import build_stack, switch_champion
+from adapters.switch import Switch
+from tests.cast import (
+    EXPERTS,
+    make_champion,
+    make_evaluation,
+    make_experts,
+    make_routing_dataset,
+    make_run,
+    make_version,
+)
 from workers.models import Pipeline, Run
 from workers.states import Status
 
@@ -222,3 +233,43 @@ def test_failed_runs_and_pipelines_are_tried_again(root: Client) -> None:
     assert [run.status for run in pipeline.steps] == [Status.QUEUED]
     (message,) = act(root, PIPELINES, "retry_pipelines", pipeline)
     assert "cancel it first, or wait" in message
+
+
+@pytest.fixture
+def promotion(monkeypatch: pytest.MonkeyPatch) -> Promotion:
+    """How what serves came in the place of what served before; an engine that takes every stack."""
+    monkeypatch.setattr(
+        "inference.services.get_engine", lambda: type("Engine", (), {"deploy": lambda self, stack: None})()
+    )
+    first = make_champion()
+    return switch_champion(Switch(build_stack(make_version(first.router.adapter, EXPERTS)), first))
+
+
+def test_a_promotion_is_rolled_back_by_a_dialog_that_asks_why(root: Client, promotion: Promotion) -> None:
+    """Looking at it changes nothing; done twice, it goes back once."""
+    page = root.get("/admin/adapters/promotion/").content.decode()
+    url = reverse("admin:adapters_promotion_roll_back", args=[promotion.pk])
+    assert url in page
+    assert "goes live again" in root.get(url).content.decode()
+    assert "required" in root.post(url, {"_form_submitted": "on"}).content.decode()
+    assert Alias.objects.get().stack == promotion.stack
+    for _ in range(2):
+        response = root.post(url, {"_form_submitted": "on", "reason": "bad"})
+        assert response["HX-Redirect"] == "/admin/adapters/promotion/"
+        assert Alias.objects.get().stack == promotion.previous
+    made = Promotion.objects.latest("id")
+    assert (made.is_rollback, made.reason, made.created_by) == (True, "bad", User.objects.get())
+    back = reverse("admin:adapters_promotion_roll_back", args=[made.pk])
+    root.post(back, {"_form_submitted": "on", "reason": "bad"})
+    assert "That is a rollback itself" in root.get("/admin/adapters/promotion/").content.decode()
+    assert Alias.objects.get().stack == promotion.previous
+
+
+def test_a_rollback_needs_the_permission_to_promote(client: Client, promotion: Promotion) -> None:
+    """To look at promotions is not enough."""
+    clerk = User.objects.create_user("clerk", is_staff=True)
+    clerk.user_permissions.set(Permission.objects.filter(codename__in=["view_promotion", "change_promotion"]))
+    client.force_login(clerk)
+    url = reverse("admin:adapters_promotion_roll_back", args=[promotion.pk])
+    assert client.post(url, {"_form_submitted": "on", "reason": "bad"}).status_code == 403
+    assert Alias.objects.get().stack == promotion.stack

@@ -15,6 +15,7 @@ from django.utils import timezone
 
 from adapters.models import AdapterVersion, Alias, Evaluation, Promotion, Stack
 from adapters.services import build_stack, switch_champion
+from adapters.switch import Switch
 from datasets_app.errors import InputError
 from inference.engines.base import EngineError
 from inference.judgement import judge
@@ -194,7 +195,7 @@ def test_a_router_that_went_live_meanwhile_is_not_overrun(
     third = build_stack(make_version(world.serving.router.adapter, OLD))
 
     with monkeypatch.context() as patch:
-        patch.setattr(concluding, "load", lambda stack: switch_champion(third, previous=world.serving))
+        patch.setattr(concluding, "load", lambda stack: switch_champion(Switch(third, world.serving)))
         conclude_all()
     pipeline.refresh_from_db()
     assert (pipeline.outcome, pipeline.promoted) == ("failed", None)
@@ -281,7 +282,7 @@ def test_what_a_pipeline_has_put_live_stays_on_record(world: World, engine: Reco
 
 def test_the_stack_that_serves_is_nothing_new(world: World, engine: RecordingEngine) -> None:
     pipeline = world.pipeline(GOOD, WITHOUT)
-    switch_champion(world.stack, previous=world.serving)
+    switch_champion(Switch(world.stack, world.serving))
     conclude_all()
     pipeline.refresh_from_db()
     assert "serves already" in pipeline.verdict

@@ -12,6 +12,7 @@ from scipy.stats import fisher_exact
 
 from adapters.models import Alias, Evaluation, Promotion, Stack
 from adapters.services import switch_champion
+from adapters.switch import Switch
 from datasets_app.errors import InputError
 from inference.engines.base import EngineError
 from inference.routing.verdict import fisher
@@ -31,7 +32,7 @@ def world(engine: RecordingEngine) -> World:
     """Where the challenger has gone live, on 120 of 120."""
     world = World()
     evaluation = evaluated(world.version, world.stack, GOOD)
-    switch_champion(world.stack, previous=world.serving, evaluation=evaluation)
+    switch_champion(Switch(world.stack, world.serving, evaluation))
     return world
 
 

@@ -9,12 +9,12 @@ from django.core.management.base import CommandParser
 from adapters.models import AdapterVersion
 from adapters.selectors import get_adapter
 from datasets_app.errors import InputError
-from datasets_app.management.base import InputCommand
 from inference.services import promote
+from workers.management.serving import ServingCommand
 from workers.models import Run
 
 
-class Command(InputCommand):
+class Command(ServingCommand):
     """Put a router live."""
 
     help = "Put a router live, with the current version of each expert: the router itself or the train run's."
