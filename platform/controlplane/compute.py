@@ -7,13 +7,14 @@ from datetime import timedelta
 from typing import Any
 
 from controlplane.env import DATA, env
+from controlplane.machine import threads
 from workers.remote.machines import MACHINES, TIME_LIMITS
 from workers.remote.names import Names
 
 COMPUTE: dict[str, Any] = {
     "local": {
         "BACKEND": "workers.compute.local.LocalCompute",
-        "OPTIONS": {"root": str(DATA / "jobs")},
+        "OPTIONS": {"root": str(DATA / "jobs"), "threads": threads(env.int("SWITCHYARD_LOCAL_SLOTS"))},
         "SLOTS": env.int("SWITCHYARD_LOCAL_SLOTS"),
     },
     "modal": {

@@ -100,7 +100,8 @@ def demo(url: str) -> int:
             wait_until_up(f"{url}/health", seconds=60, log=log)
         with steps.step("draw", "Sample screens"):
             register_samples(Path(settings.DATA_ROOT) / "samples")
-        with steps.step("train", "Three experts and the router, two at a time"):
+        slots = settings.COMPUTE[settings.COMPUTE_DEFAULT]["SLOTS"]
+        with steps.step("train", f"Three experts and the router, up to {slots} at a time"):
             experts, router = train_everything()
         with steps.step("evaluate", f"{UNSEEN_PER_CLASS * len(EXPERTS)} unseen screens"):
             evaluation = evaluate_on_unseen(router.name)

@@ -12,6 +12,8 @@ from pathlib import Path
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
+from controlplane.machine import default_slots
+
 ROOT = Path(__file__).resolve().parents[2]
 MAX_SOCKET_PATH = 100  # sun_path holds 108 bytes on Linux, 104 on macOS
 
@@ -22,7 +24,7 @@ env = environ.Env(
     SWITCHYARD_BASE_REVISION=(str, ""),
     SWITCHYARD_DEVICE=(str, "auto"),
     SWITCHYARD_DTYPE=(str, "auto"),
-    SWITCHYARD_LOCAL_SLOTS=(int, os.cpu_count() or 1),
+    SWITCHYARD_LOCAL_SLOTS=(int, default_slots(os.environ.get("SWITCHYARD_DEVICE", "auto"))),
     SWITCHYARD_COMPUTE=(str, "local"),
     SWITCHYARD_MODAL_SLOTS=(int, 4),
     SWITCHYARD_MODAL_VERSION=(int, 0),

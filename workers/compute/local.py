@@ -24,14 +24,16 @@ KILL_SECONDS = 10.0  # from SIGTERM to SIGKILL
 
 
 class LocalCompute:
-    """Runs `workers.recipes.execute` in a session of its own; the handle is the launch key.
+    """Runs `workers.recipes.execute` in a session of its own; the handle is the launch key. A job
+    computes with `threads` threads unless `OMP_NUM_THREADS` says otherwise.
 
     The job holds a lock on its claim file while it lives, so that a poll needs no process id and no
     supervisor: a free lock without a result means that the job was killed.
     """
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, threads: int = 1) -> None:
         self.root = Path(root)
+        self._threads = os.environ.get("OMP_NUM_THREADS", str(threads))
 
     def submit(self, job: JobSpec) -> str:
         folder = self.root / job.launch_key
@@ -49,7 +51,7 @@ class LocalCompute:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                env={**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")},
+                env={**os.environ, "OMP_NUM_THREADS": self._threads},
             )
         return job.launch_key
 

@@ -115,6 +115,19 @@ class TestLocal:
         os.kill(pid, signal.SIGSTOP)
         return int(pid)
 
+    @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for the job's environment in /proc")
+    @pytest.mark.parametrize(("said", "expected"), [(None, "3"), ("2", "2")])
+    def test_a_job_computes_with_its_share_of_the_cores_unless_told_otherwise(
+        self, job: JobSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str | None, expected: str
+    ) -> None:
+        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+        if said:
+            monkeypatch.setenv("OMP_NUM_THREADS", said)
+        pid = self.stopped(LocalCompute(str(tmp_path / "jobs"), threads=3), job)
+        variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        os.kill(pid, signal.SIGKILL)
+        assert f"OMP_NUM_THREADS={expected}".encode() in variables
+
     def test_a_killed_job_is_lost(self, local: LocalCompute, job: JobSpec) -> None:
         os.kill(self.stopped(local, job), signal.SIGKILL)
         assert wait_for(local, job.launch_key, *ENDS).state == JobState.LOST
