@@ -20,7 +20,6 @@ class Status(models.TextChoices):
 TERMINAL = frozenset({Status.SUCCEEDED, Status.FAILED, Status.CANCELLED})
 UNSUCCESSFUL = (Status.CANCELLED, Status.FAILED)
 ACTIVE = frozenset(Status) - TERMINAL
-ON_COMPUTE = frozenset({Status.LAUNCHING, Status.RUNNING})
 
 # Where a run may come from, by where it goes to.
 SOURCES: dict[Status, frozenset[Status]] = {

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -39,11 +38,6 @@ class RoutingDataset:
     system: str | None
     human: str
     splits: dict[str, list[RoutingRow]]
-
-
-def folder_name(created: datetime) -> str:
-    """The customary name of a routing dataset: `routing_YYYYMMDD_HHMMSS`."""
-    return created.strftime("routing_%Y%m%d_%H%M%S")
 
 
 def is_routing(folder: Path) -> bool:

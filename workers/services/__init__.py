@@ -4,7 +4,7 @@ from workers.services.account import account_problems, look_at_account
 from workers.services.adding import add_expert, retrain_router
 from workers.services.advancing import advance, advance_all
 from workers.services.concluding import conclude_all
-from workers.services.launching import cancel, launch, log_tail, retry, wait
+from workers.services.launching import cancel, launch, log_tail, retry
 from workers.services.notices import deliver_due
 from workers.services.pipelines import (
     cancel_pipeline,
@@ -36,5 +36,4 @@ __all__ = [
     "retry",
     "retry_pipeline",
     "run_due",
-    "wait",
 ]

@@ -1,9 +1,8 @@
-"""Launching, cancelling and watching runs."""
+"""Launching and cancelling runs."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import count, islice, repeat
 from typing import Any
 
@@ -30,7 +29,6 @@ NAME_PREFIX = {
     "evaluate": "evaluate",
     "fetch": "fetch",
 }
-WATCH_SECONDS = 0.5
 TRIES = 10
 
 
@@ -173,20 +171,6 @@ def relaunch(run: Run) -> Run:
         reuse=run.reuse,
         time_limit=run.time_limit,
     )
-
-
-def wait(run: Run, on_progress: Callable[[Run], None] | None = None, *, timeout: float | None = None) -> Run:
-    """Return when the run is over; `on_progress` sees the row every half second. TimeoutError after `timeout` s."""
-    deadline = None if timeout is None else time.monotonic() + timeout
-    while True:
-        run.refresh_from_db()
-        if on_progress is not None:
-            on_progress(run)
-        if run.is_over:
-            return run
-        if deadline is not None and time.monotonic() > deadline:
-            raise TimeoutError(f"Run {run.name!r} is still {run.status} after {timeout:.0f} s.")
-        time.sleep(WATCH_SECONDS)
 
 
 def log_tail(run: Run, lines: int = 200) -> str:

@@ -240,10 +240,6 @@ class InProcessEngine:
 
     # Many at once, for evaluations: in the order of the requests, which wait in no queue
 
-    def route_many(self, requests: Sequence[Request]) -> list[Decision]:
-        """`route` for many requests."""
-        return self._many(requests, lambda request: self._stacks.acquire(request.stack), answers=False)
-
     def infer_many(self, requests: Sequence[Request]) -> list[StackedResult]:
         """`infer` for many requests."""
         return self._many(requests, lambda request: self._stacks.acquire(request.stack))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
 from typing import Any
 
 import pytest
@@ -103,7 +102,3 @@ def test_one_system_turn_for_all(folder: Folder) -> None:
     fill(folder, routing_row(0), other)
     with pytest.raises(InputError, match="share one system turn"):
         routing.read(folder.path)
-
-
-def test_the_customary_name() -> None:
-    assert routing.folder_name(datetime(2026, 3, 4, 5, 6, 7)) == "routing_20260304_050607"

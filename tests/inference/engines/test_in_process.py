@@ -61,7 +61,7 @@ def cards(world: Any) -> dict[str, AdapterCard]:
 
 def test_packed_names_score_as_one_forward_per_name(world: Any, engine: InProcessEngine) -> None:
     router, card = fresh(world, "router"), cards(world)["router"]
-    for request, decision in zip(world.requests(6), engine.route_many(world.requests(6)), strict=True):
+    for request, decision in zip(world.requests(6), map(engine.route, world.requests(6)), strict=True):
         assert decision.probabilities == pytest.approx(naive_scores(world, router, card, request), abs=1e-4)
         assert sum(decision.probabilities.values()) == pytest.approx(1)
         assert decision.label == max(decision.probabilities, key=decision.probabilities.__getitem__)
@@ -97,8 +97,8 @@ def test_the_vision_tower_runs_once_per_pixel_budget(
 
 def test_many_equal_single_ones(world: Any, engine: InProcessEngine) -> None:
     requests = world.requests(11)
-    for request, many, route in zip(requests, engine.infer_many(requests), engine.route_many(requests), strict=True):
-        one = engine.infer(request)
+    for request, many in zip(requests, engine.infer_many(requests), strict=True):
+        one, route = engine.infer(request), engine.route(request)
         assert (many.text, many.tokens, many.finish_reason) == (one.text, one.tokens, one.finish_reason)
         assert route.label == many.decision.label == one.decision.label
         assert many.decision.probabilities == pytest.approx(one.decision.probabilities, abs=1e-4)
@@ -111,7 +111,7 @@ def test_router_and_expert_alone(world: Any, engine: InProcessEngine) -> None:
     router = fresh(world, "router").train()
     same = route_scores(router, world.processor, cards(world)["router"], images, prompts, batch_size=2)
     assert router.training
-    for row, other, decision in zip(scores, same, engine.route_many(requests), strict=True):
+    for row, other, decision in zip(scores, same, map(engine.route, requests), strict=True):
         assert row == pytest.approx(decision.probabilities, abs=1e-4)
         assert row == pytest.approx(other, abs=1e-4)
 
@@ -120,7 +120,7 @@ def test_router_and_expert_alone(world: Any, engine: InProcessEngine) -> None:
     texts = engine.generate_many(expert, limited)
     card = cards(world)[expert.name]
     assert texts == generate_batch(fresh(world, expert.name), world.processor, card, images, prompts, max_tokens=6)
-    assert engine.route_many([]) == []
+    assert engine.infer_many([]) == []
 
 
 def test_threads_give_the_answers_of_one_after_the_other(world: Any, engine: InProcessEngine) -> None:
