@@ -10,7 +10,8 @@ export PYTHONDONTWRITEBYTECODE :=
 
 install: $(STAMP)
 
-# torch goes first and with pip: any other way brings gigabytes of CUDA libraries.
+# torch goes first and with pip, which honours PIP_EXTRA_INDEX_URL and pip.conf, as for a CPU build; uv reads neither, and
+# keeps the torch that is there.
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 uv
