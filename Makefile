@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # Compiled modules are kept: else every job compiles the sources of torch and transformers again.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: install demo serve test test-postgres test-modal smoke-modal lint bench bench-engine chaos clean
+.PHONY: install demo serve test test-postgres test-modal smoke-modal lint bench bench-engine chaos clean reset
 
 install: $(STAMP)
 
@@ -50,5 +50,9 @@ test-modal: install  ## the whole pipeline through the deployed app, on a contro
 smoke-modal: install  ## a small job and one routed request on your account, for a few cents: it asks first
 	$(BIN)/python -m workers.smoke
 
-clean:
-	rm -rf var
+clean:  ## caches; what the installation has made stays
+	rm -rf .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find . \( -path ./$(VENV) -o -path ./var \) -prune -o -type d -name __pycache__ -prune -exec rm -rf {} +
+
+reset: install  ## database, secrets, adapters, checkpoints: it lists them and asks first, or YES=1
+	$(BIN)/python -m controlplane.reset $(if $(YES),--yes)

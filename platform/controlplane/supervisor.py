@@ -8,6 +8,7 @@ is killed, its guard does that.
 
 from __future__ import annotations
 
+import fcntl
 import importlib
 import os
 import signal
@@ -22,7 +23,7 @@ from typing import IO
 
 from django.core.exceptions import ImproperlyConfigured
 
-from controlplane.env import ROOT, has_own_broker
+from controlplane.env import DATA, ROOT, has_own_broker
 from controlplane.guard import STOP_SECONDS, Guard
 from inference.engines.limits import Limits
 
@@ -30,6 +31,7 @@ PAUSES = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)  # seconds before a process is started
 STEADY_SECONDS = 60.0  # after which it counts as started well
 LAST = "broker"
 LONGEST_LINE = 2**16
+LOCK = DATA / "supervisor.lock"  # shared by all that run in the data folder
 
 
 @dataclass
@@ -163,7 +165,14 @@ def main() -> int:
     except (ValueError, ImproperlyConfigured) as error:
         print(error, file=sys.stderr)
         return 2
-    supervise(processes, ending)
+    DATA.mkdir(parents=True, exist_ok=True)
+    with LOCK.open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"{DATA} is being removed: start again when it is gone.", file=sys.stderr)
+            return 1
+        supervise(processes, ending)
     return 0
 
 
