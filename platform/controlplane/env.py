@@ -8,6 +8,7 @@ import re
 import secrets
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
@@ -17,7 +18,19 @@ from controlplane.machine import default_slots
 ROOT = Path(__file__).resolve().parents[2]
 MAX_SOCKET_PATH = 100  # sun_path holds 108 bytes on Linux, 104 on macOS
 
-env = environ.Env(
+
+class Env(environ.Env):  # type: ignore[misc]
+    """Says which variable is wrong."""
+
+    def get_value(self, var: str, *words: Any, **options: Any) -> Any:
+        """As the parent's; ImproperlyConfigured for what is not of the variable's type."""
+        try:
+            return super().get_value(var, *words, **options)
+        except ValueError as error:
+            raise ImproperlyConfigured(f"{var}: {error}.") from error
+
+
+env = Env(
     SWITCHYARD_ENV=(str, "local"),
     SWITCHYARD_DATA=(str, str(ROOT / "var")),
     SWITCHYARD_BASE=(str, ""),

@@ -57,6 +57,7 @@ WRONG = [
     ({"SWITCHYARD_ENV": "prod"}, "SWITCHYARD_ENV is 'prod': give local or production."),
     ({"SWITCHYARD_PROXIES": "-1"}, "SWITCHYARD_PROXIES is '-1': give how many reverse proxies a request passes"),
     ({"SWITCHYARD_INFER_RATE": "10/fortnight"}, "SWITCHYARD_INFER_RATE is '10/fortnight': give requests, at most"),
+    ({"SWITCHYARD_LOCAL_SLOTS": "two"}, "SWITCHYARD_LOCAL_SLOTS: invalid literal for int()"),
     ({"SWITCHYARD_ENGINE_BATCH": "many"}, "SWITCHYARD_ENGINE_BATCH is 'many': give a whole number from 1 to 256."),
 ]
 
