@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -88,11 +88,49 @@ def register_adapter(
     return adapter
 
 
-def add_version(adapter: Adapter, directory: str | Path, *, card: Mapping[str, Any] | None = None) -> AdapterVersion:
-    """Put the adapter files in `directory` (or its `final/`) into the store as the next version of `adapter`.
+@dataclass(frozen=True)
+class StoredFiles:
+    """Adapter files that lie in the store, checked, and are no version yet; `place` is where they came from."""
 
-    Files without a card get that of `new_card`, with the fields in `card`. The same files and card again return the
-    version that exists. InputError if the files are broken, belong to another base, or bring a card beside the given.
+    place: str
+    digest: str
+    size: int
+    card: AdapterCard
+    facts: dict[str, Any]
+
+
+def import_adapter(
+    name: str,
+    directory: str | Path,
+    *,
+    kind: str = Adapter.Kind.EXPERT,
+    source: SourceDataset | None = None,
+    description: str = "",
+    card: Mapping[str, Any] | None = None,
+) -> AdapterVersion:
+    """`register_adapter` and `add_version` of its files: both, or neither."""
+    check_adapter(name, kind)
+    files = store_files(directory, kind, configured_base(), card=card)
+    with transaction.atomic():
+        return record_version(register_adapter(name, kind=kind, source=source, description=description), files)
+
+
+def add_version(adapter: Adapter, directory: str | Path, *, card: Mapping[str, Any] | None = None) -> AdapterVersion:
+    """Put the adapter files in `directory` into the store as the next version of `adapter`; see `store_files`.
+
+    The same files and card again return the version that exists.
+    """
+    return record_version(adapter, store_files(directory, adapter.kind, adapter.base, card=card))
+
+
+def store_files(
+    directory: str | Path, kind: str, base: BaseModel, *, card: Mapping[str, Any] | None = None
+) -> StoredFiles:
+    """Put the adapter files in `directory` (or its `final/`) into the store, for `record_version`.
+
+    Gigabytes may be copied and hashed: to be called before a transaction, in which nobody else could write. Files
+    without a card get that of `new_card`, with the fields in `card`. InputError if the files are broken, belong to
+    another base, or bring a card beside the given.
     """
     if is_place(directory):
         raise InputError(f"{directory} lies on a volume: a run of kind fetch brings it here and registers it.")
@@ -101,40 +139,42 @@ def add_version(adapter: Adapter, directory: str | Path, *, card: Mapping[str, A
         raise InputError(f"{directory} is not a folder with adapter files.")
     if card is not None and (adapter_root(folder) / CARD_FILE).exists():
         raise InputError(OWN_CARD)
-    base = adapter.base
     spec = BaseSpec(path=base.path, revision=base.revision or None)
     stored = store().add(
         folder,
         base=BaseShape.read(Path(spec.path)) if spec.is_local else None,
         expected_base=base.fingerprint,
-        default_card=new_card(adapter.kind, base, card),
+        default_card=new_card(kind, base, card),
     )
-    own = AdapterCard.read(stored.path)
-    if own.kind != adapter.kind:
-        raise InputError(f"{directory} holds a {own.kind}, but {adapter.name!r} is registered as {adapter.kind}.")
     facts = asdict(validate_adapter(stored.path))
+    return StoredFiles(str(directory), stored.digest, stored.size, AdapterCard.read(stored.path), facts)
+
+
+def record_version(adapter: Adapter, files: StoredFiles) -> AdapterVersion:
+    """The stored files as the next version of `adapter`; InputError if they are of another kind."""
+    if files.card.kind != adapter.kind:
+        words = f"{files.place} holds a {files.card.kind}, but {adapter.name!r} is registered as {adapter.kind}."
+        raise InputError(words)
     for _ in range(10):
         try:
             with transaction.atomic():
-                return _record_version(adapter, stored.digest, stored.size, own, facts)
+                return _next_version(adapter, files)
         except IntegrityError:  # another process took the number
             continue
     raise RuntimeError(f"No version number of adapter {adapter.name} could be taken.")
 
 
-def _record_version(
-    adapter: Adapter, digest: str, size: int, card: AdapterCard, facts: dict[str, Any]
-) -> AdapterVersion:
-    existing = AdapterVersion.objects.filter(adapter=adapter, digest=digest).first()
+def _next_version(adapter: Adapter, files: StoredFiles) -> AdapterVersion:
+    existing = AdapterVersion.objects.filter(adapter=adapter, digest=files.digest).first()
     if existing is None:
         last = AdapterVersion.objects.filter(adapter=adapter).aggregate(last=Max("number"))["last"] or 0
         existing = AdapterVersion.objects.create(
             adapter=adapter,
             number=last + 1,
-            digest=digest,
-            size=size,
-            card=card.model_dump(mode="json"),
-            facts=facts,
+            digest=files.digest,
+            size=files.size,
+            card=files.card.model_dump(mode="json"),
+            facts=files.facts,
         )
     Adapter.objects.filter(pk=adapter.pk).update(current=existing)
     return existing

@@ -8,7 +8,7 @@ from typing import Any
 from django.db import transaction
 
 from datasets_app.errors import InputError
-from datasets_app.formats import inspect_source
+from datasets_app.formats import SourceFacts, inspect_source
 from datasets_app.models import PreparedDataset, RoutingDataset, SourceDataset
 from datasets_app.names import check_name
 from datasets_app.places import is_place
@@ -19,12 +19,20 @@ def register_source(name: str, path: str | Path, *, format: str = "llava") -> So
 
     Reads every row. InputError names the file and line of the first that is wrong.
     """
+    folder, facts = read_source(name, path, format=format)
+    return record_source(name, folder, format=format, digest=facts.digest, rows=facts.rows)
+
+
+def read_source(name: str, path: str | Path, *, format: str = "llava") -> tuple[Path, SourceFacts]:
+    """Read every row of the source dataset in `path`, for `record_source`: its folder, and what is in it.
+
+    It may take long: to be called before a transaction, in which nobody else could write.
+    """
     check_name(name, "source dataset name")
     if is_place(path):
         raise InputError(f"{path} lies on a volume: a run of kind fetch brings it here and registers it.")
     folder = Path(path).expanduser().resolve()
-    facts = inspect_source(folder, format)
-    return record_source(name, folder, format=format, digest=facts.digest, rows=facts.rows)
+    return folder, inspect_source(folder, format)
 
 
 def record_source(name: str, folder: Path, *, format: str, digest: str, rows: int, origin: str = "") -> SourceDataset:

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
+from django.db import transaction
 from django.db.models import ForeignKey
 from django.http import HttpRequest
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from adapters.models import Adapter, AdapterVersion
-from adapters.services import add_version, register_adapter, set_current
+from adapters.services import (
+    check_adapter,
+    configured_base,
+    record_version,
+    register_adapter,
+    set_current,
+    store_files,
+)
 from datasets_app.admin.base import ServiceAdmin, display, link, links
 
 KIND_COLOURS = {"expert": "info", "router": "primary"}
@@ -66,21 +75,30 @@ class AdapterAdmin(ServiceAdmin):
         return field
 
     def save_model(self, request: HttpRequest, obj: Adapter, form: Any, change: bool) -> None:
-        """Call the services."""
+        """Call the services: the files first, then all rows or none."""
         current: AdapterVersion | None = obj.current
-        adapter = register_adapter(obj.name, kind=obj.kind, source=obj.source, description=obj.description)
-        if current is not None and "current" in form.changed_data:
-            set_current(current)
-        if form.cleaned_data["files"]:
-            self.add_files(request, adapter, form.cleaned_data["files"])
+        check_adapter(obj.name, obj.kind)
+        files = form.cleaned_data["files"]
+        add_files = self.bring(request, obj.kind, files) if files else None
+        with transaction.atomic():
+            adapter = register_adapter(obj.name, kind=obj.kind, source=obj.source, description=obj.description)
+            if current is not None and "current" in form.changed_data:
+                set_current(current)
+            if add_files is not None:
+                add_files(adapter)
         obj.pk = adapter.pk
         obj.refresh_from_db()
 
-    def add_files(self, request: HttpRequest, adapter: Adapter, files: str) -> None:
-        """Store the adapter's next version."""
-        version = add_version(adapter, files)
-        if version.note:
-            self.message_user(request, version.note, messages.WARNING)
+    def bring(self, request: HttpRequest, kind: str, files: str) -> Callable[[Adapter], None]:
+        """Store the files; what makes them the adapter's next version."""
+        stored = store_files(files, kind, configured_base())
+
+        def add(adapter: Adapter) -> None:
+            version = record_version(adapter, stored)
+            if version.note:
+                self.message_user(request, version.note, messages.WARNING)
+
+        return add
 
     @display(description="kind", ordering="kind", label=KIND_COLOURS)
     def kind_label(self, obj: Adapter) -> str:

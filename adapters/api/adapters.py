@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db import transaction
 from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework import generics, serializers, status
 from rest_framework.request import Request
@@ -65,10 +64,10 @@ class AdapterList(generics.ListAPIView[Adapter]):
         path, card = wish.pop("path", None), wish.pop("card", None)
         if "source" in wish:
             wish["source"] = get_source(wish["source"])
-        with transaction.atomic():
+        if path is None:
             adapter = services.register_adapter(**wish)
-            if path is not None:
-                services.add_version(adapter, path, card=card)
+        else:
+            adapter = services.import_adapter(directory=path, card=card, **wish).adapter
         adapter.refresh_from_db()
         return Response(AdapterSerializer(adapter).data, status=status.HTTP_201_CREATED)
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
-from django.contrib import messages
+from django.contrib import admin, messages
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
@@ -18,6 +18,8 @@ from unfold.admin import ModelAdmin
 from datasets_app.errors import InputError
 
 NOTHING = "–"
+
+DjangoAdmin: Any = admin.ModelAdmin  # untyped, as unfold's is
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
@@ -34,8 +36,25 @@ def action(**options: Any) -> Callable[[Method], Method]:
     return decorate
 
 
-class ServiceAdmin(ModelAdmin):  # type: ignore[misc]
-    """Pages that change rows through services alone: an InputError becomes a message."""
+class Unlocked(DjangoAdmin):  # type: ignore[misc]
+    """Forms without a transaction around them, in which a service that reads many files would keep everybody else from
+    writing."""
+
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """As Django's, which adds the transaction alone."""
+        response: HttpResponse = self._changeform_view(request, object_id, form_url, extra_context)
+        return response
+
+
+class ServiceAdmin(ModelAdmin, Unlocked):  # type: ignore[misc]
+    """Pages that change rows through services alone, which open transactions where they write: an InputError becomes a
+    message."""
 
     list_filter_submit = True
     compressed_fields = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, cast
 
 from django.contrib import admin, messages
@@ -30,12 +31,11 @@ class LaunchingAdapterAdmin(LaunchPermissions, FetchingAdmin, AdapterAdmin):
 
     actions = ["train_router", "train_experts"]
 
-    def add_files(self, request: HttpRequest, adapter: Adapter, files: str) -> None:
+    def bring(self, request: HttpRequest, kind: str, files: str) -> Callable[[Adapter], None]:
         """Store them, or fetch them from a volume first."""
-        if is_place(files):
-            self.fetch(request, what="adapter", name=adapter.name, kind=adapter.kind, place=files)
-        else:
-            super().add_files(request, adapter, files)
+        if not is_place(files):
+            return super().bring(request, kind, files)
+        return lambda adapter: self.fetch(request, what="adapter", name=adapter.name, kind=kind, place=files)
 
     @action(description="Train a router between the selected experts", permissions=["launch"])
     def train_router(self, request: HttpRequest, queryset: QuerySet[Adapter]) -> None:

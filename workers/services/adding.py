@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from django.contrib.auth.models import User
+from django.db import transaction
 
 from adapters.models import Adapter, AdapterVersion
 from adapters.models.adapter import NONE_LABEL
 from adapters.selectors import champion
-from adapters.services import add_version, register_adapter
+from adapters.services import check_adapter, configured_base, record_version, register_adapter, store_files
 from datasets_app.errors import InputError
 from datasets_app.models import RoutingDataset, SourceDataset
 from datasets_app.names import check_name
 from datasets_app.places import is_place
 from datasets_app.selectors import get_source
-from datasets_app.services import register_source
+from datasets_app.services import read_source, record_source, register_source
 from workers.compute import get_compute
 from workers.models import Pipeline, Run
 from workers.selectors import find_dataset
@@ -99,7 +100,7 @@ def add_expert(
     validate(Run.Kind.GENERATE_DATASET, drawn, check_now=False)
     for negative in drawn["negatives"]:
         get_source(negative)
-    fetches = _register(name, known, source, adapter, card)
+    fetches, register = _bring(name, known, source, adapter, card)
     router_train = before.train | (train or {})
     like_router = {"activated": True} if router_train.get("activated") else {}
     expert_train = like_router | (train_expert or {})
@@ -113,7 +114,10 @@ def add_expert(
             *_serving_step(stem),
         ]
 
-    return launch_plan(Plan(Pipeline.Kind.ADD_EXPERT, pipeline, f"add-{name}", steps, policy, wish, backend), user)
+    plan = Plan(Pipeline.Kind.ADD_EXPERT, pipeline, f"add-{name}", steps, policy, wish, backend)
+    with transaction.atomic():
+        register()
+        return launch_plan(plan, user)
 
 
 def retrain_router(
@@ -222,33 +226,36 @@ def _fetch_of(name: str, origin: str, format: str = "llava", expert: str | None 
     return {"what": "source", "name": name, "place": origin, "format": format, "expert": expert}
 
 
-def _register(
+def _bring(
     name: str, known: SourceDataset | None, source: str | Path, files: str | Path | None, card: dict[str, Any] | None
-) -> list[dict[str, Any]]:
-    """Check and register the source dataset, which may be `known`, the adapter and its files; of an adapter that is
-    refused nothing stays. What lies on a volume is fetched by runs: their parameters.
+) -> tuple[list[dict[str, Any]], Callable[[], None]]:
+    """Read the source dataset, which may be `known`, and store the adapter's files. What lies on a volume is fetched by
+    runs: their parameters, and what registers the rest.
     """
     label, place, format = (known.name, known.origin or known.path, known.format) if known else (name, source, "llava")
+    check_adapter(name, Adapter.Kind.EXPERT)
     fetches: list[dict[str, Any]] = []
-    row = None
     if is_place(place):
         fetches.append(_fetch_of(label, str(place), format, expert=name))
-    else:
-        row = register_source(label, place, format=format)
     if is_place(files):
         fetches.append({"what": "adapter", "name": name, "place": str(files), "card": card})
     for params in fetches:
         validate(Run.Kind.FETCH, params)
-    is_new = not Adapter.objects.filter(name=name).exists()
-    adapter = register_adapter(name, source=row)
+    read = None if is_place(place) else read_source(label, place, format=format)
+    stored = None
     if files is not None and not is_place(files):
-        try:
-            add_version(adapter, files, card=card)
-        except InputError:
-            if is_new:
-                adapter.delete()
-            raise
-    return fetches
+        stored = store_files(files, Adapter.Kind.EXPERT, configured_base(), card=card)
+
+    def register() -> None:
+        row = None
+        if read is not None:
+            folder, facts = read
+            row = record_source(label, folder, format=format, digest=facts.digest, rows=facts.rows)
+        adapter = register_adapter(name, source=row)
+        if stored is not None:
+            record_version(adapter, stored)
+
+    return fetches, register
 
 
 def _serving_step(stem: str) -> list[Step]:

@@ -18,9 +18,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from axes.models import AccessFailureLog, AccessLog
 from django.conf import settings
+from django.contrib.admin.models import LogEntry
+from django.contrib.sessions.models import Session
 from django.db import DatabaseError, IntegrityError, transaction
 from django.db.models import Max, Model, QuerySet
 
@@ -37,19 +40,21 @@ log = logging.getLogger(__name__)
 
 BATCH = 100  # rows that are read together, and looked at again and deleted in one transaction
 
+LINES = 1000  # rows of a log that are deleted together
+
 Row = TypeVar("Row", bound=Model)
 
 
 @dataclass(frozen=True)
 class Doomed:
-    """Something to delete: a folder, and the row that says what lies in it, or either alone.
+    """Something to delete: a folder, and the row that says what lies in it, or either alone; or many small rows.
 
     `is_due` looks whether it still is; between the list and the deletion somebody may have come to need it.
     """
 
     what: str
     folder: Path | None = None
-    row: Model | None = None
+    row: Model | QuerySet[Any] | None = None
     is_due: Callable[[Look], bool] = lambda look: True
 
     def delete_row(self) -> bool:
@@ -67,7 +72,19 @@ def doomed(now: datetime | None = None) -> Iterator[Doomed]:
     """Everything that is older than `settings.RETENTION_DAYS` allows and that nothing needs."""
     look = Look(now)
     # Datasets come after the runs, which stay for as long as these are there: what is deleted is what was listed.
-    for part in (_jobs, _checkpoints, _evaluations, _pipelines, _runs, _notices, _slots, _datasets, _copies, _scratch):
+    for part in (
+        _jobs,
+        _checkpoints,
+        _evaluations,
+        _pipelines,
+        _runs,
+        _notices,
+        _slots,
+        _datasets,
+        _copies,
+        _scratch,
+        _logs,
+    ):
         try:
             yield from part(look)
         except (OSError, DatabaseError):
@@ -224,6 +241,21 @@ def _datasets(look: Look) -> Iterator[Doomed]:
         if _is_ours(folder := Path(routing.path)):
             is_due = _still(routing, lambda look: look.datasets[RoutingDataset])
             yield Doomed(f"routing dataset {routing}", folder, routing, is_due)
+
+
+def _logs(look: Look) -> Iterator[Doomed]:
+    """Of what Django and axes keep of people: sessions that are over, log-ins, changes in the admin."""
+    before = look.before["records"]
+    for rows in (
+        Session.objects.filter(expire_date__lt=look.now),
+        AccessLog.objects.filter(attempt_time__lt=before),
+        AccessFailureLog.objects.filter(attempt_time__lt=before),
+        LogEntry.objects.filter(action_time__lt=before),
+    ):
+        keys = list(rows.order_by().values_list("pk", flat=True))
+        for start in range(0, len(keys), LINES):
+            some = keys[start : start + LINES]
+            yield Doomed(f"{rows.model._meta.verbose_name}: {len(some)} rows", row=rows.filter(pk__in=some))
 
 
 def _copies(look: Look) -> Iterator[Doomed]:

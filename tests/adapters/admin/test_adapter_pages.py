@@ -9,7 +9,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
-from adapters.models import Adapter
+from adapters.models import Adapter, BaseModel
 from datasets_app.errors import InputError
 from tests.cast import make_base, make_evaluation, make_experts, make_source, make_version
 
@@ -22,13 +22,15 @@ pytestmark = pytest.mark.django_db
 def root(client: Client, monkeypatch: pytest.MonkeyPatch) -> Client:
     """May do everything."""
     monkeypatch.setattr("adapters.services.configured_base", make_base)
+    monkeypatch.setattr("adapters.admin.adapters.configured_base", make_base)
     client.force_login(User.objects.create_superuser("root"))
     return client
 
 
 def test_an_adapter_is_registered(root: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """With its source and files."""
-    monkeypatch.setattr("adapters.admin.adapters.add_version", lambda adapter, path: make_version(adapter))
+    monkeypatch.setattr("adapters.admin.adapters.store_files", lambda path, kind, base: path)
+    monkeypatch.setattr("adapters.admin.adapters.record_version", lambda adapter, files: make_version(adapter))
     data = {
         "name": "calendar",
         "kind": "expert",
@@ -45,10 +47,10 @@ def test_an_adapter_is_registered(root: Client, monkeypatch: pytest.MonkeyPatch)
 def test_broken_files_register_nothing(root: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """And are explained."""
 
-    def broken(adapter: Adapter, path: str) -> None:
+    def broken(path: str, kind: str, base: BaseModel) -> None:
         raise InputError("config.json is <b>missing</b>.")
 
-    monkeypatch.setattr("adapters.admin.adapters.add_version", broken)
+    monkeypatch.setattr("adapters.admin.adapters.store_files", broken)
     data = {"name": "calendar", "kind": "expert", "description": "", "files": "/x"}
     page = root.post(f"{ADAPTERS}add/", data, follow=True).content.decode()
     assert "config.json is &lt;b&gt;missing&lt;/b&gt;." in page

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from adapters.models import Adapter
+from adapters.models import Adapter, BaseModel
 from datasets_app.errors import InputError
 from tests.cast import make_base, make_client, make_experts, make_router, make_source
 
@@ -65,10 +65,10 @@ def test_staff_registers_an_adapter() -> None:
 def test_files_come_with_it_or_it_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
     """Broken files leave no adapter behind."""
 
-    def broken(adapter: Adapter, path: str, card: object) -> None:
+    def broken(path: str, kind: str, base: BaseModel, card: object) -> None:
         raise InputError("config.json is missing.")
 
-    monkeypatch.setattr("adapters.services.add_version", broken)
+    monkeypatch.setattr("adapters.services.store_files", broken)
     client = make_client(staff=True)
     assert client.post(URL, {"name": "calendar", "path": "/srv/x"}, format="json").status_code == 400
     assert not Adapter.objects.exists()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
-from adapters.models import Adapter
+from adapters.models import Adapter, BaseModel
 from datasets_app.errors import InputError
 from tests.cast import make_base, make_source, make_version
 
@@ -25,13 +25,19 @@ def volumes(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> P
         place.mkdir(parents=True)
         (place / "adapter_config.json").write_text("{}")
 
-    def add_version(adapter: Adapter, folder: Path, card: object) -> Any:
-        if "claims" in str(folder) and (Path(folder) / "broken").exists():
+    def store_files(folder: str, kind: str, base: BaseModel, card: object) -> None:
+        if "claims" in folder and (Path(folder) / "broken").exists():
             raise InputError("adapter_model.safetensors is missing.")
+
+    def add_version(adapter: Adapter, folder: Path, card: object) -> Any:
         return make_version(adapter)
 
     monkeypatch.setattr("adapters.services.configured_base", make_base)
-    monkeypatch.setattr("workers.management.commands.import_loras.add_version", add_version)
+    monkeypatch.setattr("workers.management.commands.import_loras.configured_base", make_base)
+    monkeypatch.setattr("workers.management.commands.import_loras.store_files", store_files)
+    monkeypatch.setattr(
+        "workers.management.commands.import_loras.record_version", lambda adapter, _: make_version(adapter)
+    )
     monkeypatch.setattr("workers.management.commands.save_lora.add_version", add_version)
     return tmp_path / "volumes"
 

@@ -9,6 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from axes.models import AccessFailureLog, AccessLog
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.auth.models import User
+from django.contrib.sessions.models import Session
 from django.core.management import call_command
 from django.db import connection
 from django.db.models import Model
@@ -232,6 +236,33 @@ def test_what_cannot_be_looked_at_keeps_nothing_else_from_going(root: Path) -> N
     old(root, "a")
     (root / "jobs" / ".partial-x").symlink_to(root / "nowhere")
     assert "routing dataset a" in pruned()
+
+
+@pytest.mark.usefixtures("root")
+def test_of_sessions_log_ins_and_changes_in_the_admin_what_is_old_goes() -> None:
+    now = timezone.now()
+    user = User.objects.create_user("somebody")
+    for name, then in (("old", THEN), ("new", now)):
+        Session.objects.create(session_key=name, expire_date=then + timedelta(days=1))
+        AccessLog.objects.create(username=name)
+        AccessLog.objects.filter(username=name).update(attempt_time=then)
+        AccessFailureLog.objects.create(username=name)
+        AccessFailureLog.objects.filter(username=name).update(attempt_time=then)
+        LogEntry.objects.create(user=user, object_repr=name, action_flag=CHANGE, action_time=then)
+    listed = pruned(dry_run=True)
+    assert listed == ["session: 1 rows", "access log: 1 rows", "access failure: 1 rows", "log entry: 1 rows"]
+    assert pruned() == listed
+    assert Session.objects.get().pk == "new"
+    assert AccessLog.objects.get().username == AccessFailureLog.objects.get().username == "new"
+    assert LogEntry.objects.get().object_repr == "new"
+
+
+def test_a_session_that_was_renewed_after_it_was_listed_stays(root: Path) -> None:
+    Session.objects.create(session_key="a", expire_date=THEN)
+    listed = list(doomed())
+    Session.objects.update(expire_date=timezone.now() + timedelta(days=1))
+    delete(listed)
+    assert Session.objects.exists()
 
 
 def _count() -> list[int]:

@@ -9,8 +9,15 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 from django.db import transaction
 
-from adapters.models import AdapterVersion
-from adapters.services import add_version, check_adapter, register_adapter
+from adapters.models import Adapter, AdapterVersion
+from adapters.services import (
+    StoredFiles,
+    check_adapter,
+    configured_base,
+    record_version,
+    register_adapter,
+    store_files,
+)
 from datasets_app.errors import InputError
 from datasets_app.places import Place
 from workers.management.cards import read_card
@@ -39,8 +46,9 @@ class Command(FollowCommand):
         """Find everything first, then import."""
         file = Path(options["file"])
         found = [located(file, name, entry) for name, entry in read(file).loras.items()]
+        stored = [(one, stored_files(file, one)) for one in found if isinstance(one.place, Path)]
         with transaction.atomic():
-            versions = [imported(file, one) for one in found if isinstance(one.place, Path)]
+            versions = [recorded(file, one, files) for one, files in stored]
         for version in versions:
             self.say(f"{version}: {version.digest}")
             self.caution(version)
@@ -79,9 +87,17 @@ def located(file: Path, name: str, entry: Entry) -> Located:
         raise InputError(f"{file}, {name!r} ({entry.volume}/{entry.path}): {error}") from error
 
 
-def imported(file: Path, found: Located) -> AdapterVersion:
-    """The stored version."""
+def stored_files(file: Path, found: Located) -> StoredFiles:
+    """Its files in the store."""
     try:
-        return add_version(register_adapter(found.name), str(found.place), card=found.card)
+        return store_files(str(found.place), Adapter.Kind.EXPERT, configured_base(), card=found.card)
+    except InputError as error:
+        raise InputError(f"{file}, {found.name!r}: {error}") from error
+
+
+def recorded(file: Path, found: Located, files: StoredFiles) -> AdapterVersion:
+    """The version that they are."""
+    try:
+        return record_version(register_adapter(found.name), files)
     except InputError as error:
         raise InputError(f"{file}, {found.name!r}: {error}") from error
