@@ -140,6 +140,7 @@ def _bounded(host: Host) -> Middleware:
             async with asyncio.timeout(host.engine.deadline_s + GRACE_S):
                 return await handler(request)
         except TimeoutError:
+            logger.warning("Cut off: a request to %s was sent, or its answer read, too slowly", request.path)
             if request.transport:
                 request.transport.abort()
             raise EngineBusy("The request was sent, or its answer read, too slowly.") from None

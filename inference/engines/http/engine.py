@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -19,7 +19,7 @@ from inference.engines.chat import OWNER, model_name
 from inference.engines.checks import check_kind, check_labels, check_request, check_stack
 from inference.engines.http.labels import Step, label_probabilities
 from inference.engines.http.messages import body, data_url
-from inference.engines.http.server import OpenAIServer
+from inference.engines.http.server import Late, OpenAIServer
 from inference.engines.packages import versions
 from inference.engines.types import (
     AdapterRef,
@@ -119,10 +119,9 @@ class HttpEngine:
         decision = self._decide(asking)
         if decision.adapter is None:
             return asking.nothing(decision)
-        with _understood():
-            answer = self._server.complete(asking.body(asking.expert(decision)), asking.deadline)
-            choice = answer["choices"][0]
-            return asking.result(decision, choice["message"]["content"], choice["finish_reason"], answer["usage"])
+        *_, result = self._answer(asking, decision)
+        assert isinstance(result, StackedResult)  # noqa: S101 - the last of all events
+        return result
 
     def stream(self, request: Request) -> Iterator[StreamEvent]:
         """`infer` as it happens. Closing the iterator ends the request at the server."""
@@ -218,16 +217,21 @@ class HttpEngine:
         return Decision(label, chosen, chances, router.ref, asking.request.stack, timings, receipt)
 
     def _answer(self, asking: _Asking, decision: Decision) -> Iterator[StreamEvent]:
-        text, reason, usage = "", None, None
+        text, deltas, reason, usage = "", 0, None, None
         with _understood():
-            with closing(self._server.stream(asking.body(asking.expert(decision)), asking.deadline)) as chunks:
-                for chunk in chunks:
-                    usage = chunk.get("usage") or usage
-                    for choice in chunk["choices"]:
-                        reason = choice.get("finish_reason") or reason
-                        if delta := choice["delta"].get("content"):
-                            text += delta
-                            yield TextDelta(delta)
+            try:
+                with closing(self._server.stream(asking.body(asking.expert(decision)), asking.deadline)) as chunks:
+                    for chunk in chunks:
+                        usage = chunk.get("usage") or usage
+                        for choice in chunk["choices"]:
+                            reason = choice.get("finish_reason") or reason
+                            if delta := choice["delta"].get("content"):
+                                text, deltas = text + delta, deltas + 1
+                                yield TextDelta(delta)
+            except Late:
+                if not text:
+                    raise
+                reason, usage = "deadline", usage or {"completion_tokens": deltas}
             yield asking.result(decision, text, reason, usage)
 
 
@@ -263,14 +267,16 @@ class _Asking:
         receipt = self.receipt(decision.label).answered("")
         return StackedResult(decision, "", None, 0, "none", decision.timings, receipt)
 
-    def result(self, decision: Decision, text: str | None, reason: Any, usage: Any) -> StackedResult:
-        """The answer; servers count the end token among its tokens."""
-        if reason not in ("stop", "length"):
+    def result(self, decision: Decision, text: str, reason: Any, usage: Any) -> StackedResult:
+        """The answer; servers count the end token among its tokens, and tell them at the end only."""
+        if reason not in ("stop", "length", "deadline"):
             raise EngineError(f"The engine's server ended an answer for the reason {str(reason)[:80]!r}.")
         self.mark("generate")
         tokens = int(usage["completion_tokens"]) - (reason == "stop")
-        said, receipt = text or "", self.receipt(decision.label).answered(text or "")
-        return StackedResult(decision, said, parse_tool_call(said), tokens, reason, dict(self.timings), receipt)
+        receipt = self.receipt(decision.label).answered(text)
+        if reason == "deadline":
+            receipt = replace(receipt, max_tokens=tokens)
+        return StackedResult(decision, text, parse_tool_call(text), tokens, reason, dict(self.timings), receipt)
 
     def receipt(self, label: str) -> Receipt:
         """What the server was asked with; what it computes in, and with what, it does not say."""

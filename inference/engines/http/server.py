@@ -6,7 +6,9 @@ import json
 import logging
 import time
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from socket import SHUT_RDWR
+from threading import Timer
 from typing import Any
 
 import httpx
@@ -23,6 +25,13 @@ MAX_MESSAGE = 300
 DATA, DONE = b"data:", b"[DONE]"
 
 logger = logging.getLogger(__name__)
+
+
+class Late(EngineBusy):
+    """The deadline came before the answer, or before its end."""
+
+    def __init__(self) -> None:
+        super().__init__("The engine did not answer in time: ask for fewer tokens, or later.")
 
 
 class OpenAIServer:
@@ -56,19 +65,12 @@ class OpenAIServer:
         return self._call("POST", "/v1/chat/completions", body, deadline).json()
 
     def stream(self, body: dict[str, Any], deadline: float) -> Generator[Any]:
-        """The chunks of an answer. Whoever closes the iterator, a generator, ends the request."""
+        """The chunks of an answer, until `deadline`. Whoever closes the iterator, a generator, ends the request."""
         options = body | {"stream": True, "stream_options": {"include_usage": True}}
-        limits = _limits(deadline)
-        with (
-            self._reaching(),
-            self._client.stream("POST", "/v1/chat/completions", json=options, timeout=limits) as response,
-        ):
-            if response.status_code != httpx.codes.OK:
-                response.read()
-                raise self._refusal(response)
+        with self._answering("POST", "/v1/chat/completions", options, deadline) as response:
             for line in lines(response.iter_bytes()):
-                if time.monotonic() > deadline:
-                    raise _late()
+                if time.monotonic() >= deadline:  # with what came before still unread
+                    raise Late
                 data = line.removeprefix(DATA).strip()
                 if data == DONE:
                     return
@@ -84,23 +86,37 @@ class OpenAIServer:
         self._client.close()
 
     def _call(self, method: str, path: str, body: dict[str, Any] | None, deadline: float) -> httpx.Response:
-        with self._reaching():
-            response = self._client.request(method, path, json=body, timeout=_limits(deadline))
-        if response.status_code != httpx.codes.OK:
-            raise self._refusal(response)
+        with self._answering(method, path, body, deadline) as response:
+            response.read()
         return response
 
     @contextmanager
-    def _reaching(self) -> Iterator[None]:
+    def _answering(
+        self, method: str, path: str, body: dict[str, Any] | None, deadline: float
+    ) -> Iterator[httpx.Response]:
+        """The answer, to be read within the block; its refusal, or Late at the deadline, is raised."""
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise Late
+        limits = httpx.Timeout(left, connect=min(left, CONNECT_S))
         try:
-            yield
+            with (
+                self._client.stream(method, path, json=body, timeout=limits) as response,
+                _shut_down_at(deadline, response),
+            ):
+                if response.status_code != httpx.codes.OK:
+                    response.read()
+                    raise self._refusal(response)
+                yield response
+            if time.monotonic() >= deadline:  # An answer without a length ends as it is cut off.
+                raise Late
         except httpx.ConnectError as error:
             raise EngineError(f"The engine is not running at {self.url}.") from error
         except httpx.ConnectTimeout as error:
             raise EngineError(f"The engine at {self.url} cannot be reached.") from error
-        except httpx.TimeoutException as error:
-            raise _late() from error
         except httpx.HTTPError as error:
+            if isinstance(error, httpx.TimeoutException) or time.monotonic() >= deadline:
+                raise Late from error
             raise EngineError(f"The engine at {self.url} broke the connection off.") from error
 
     def _refusal(self, response: httpx.Response) -> Exception:
@@ -130,15 +146,21 @@ class OpenAIServer:
         return EngineError(f"The engine at {self.url} broke the answer off.")
 
 
-def _limits(deadline: float) -> httpx.Timeout:
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise _late()
-    return httpx.Timeout(left, connect=min(left, CONNECT_S))
+@contextmanager
+def _shut_down_at(deadline: float, response: httpx.Response) -> Iterator[None]:
+    """End the connection at the deadline: httpx limits the time of each read, not of all of them."""
 
+    def shut_down() -> None:
+        with suppress(OSError, KeyError):  # It is closed, or there is no socket below.
+            response.extensions["network_stream"].get_extra_info("socket").shutdown(SHUT_RDWR)
 
-def _late() -> EngineBusy:
-    return EngineBusy("The engine did not answer in time: ask for fewer tokens, or later.")
+    timer = Timer(deadline - time.monotonic(), shut_down)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _told(response: httpx.Response) -> tuple[Any, str]:

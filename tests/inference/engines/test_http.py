@@ -7,9 +7,12 @@ import io
 import json
 import math
 import socket
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from threading import Event, Thread
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,9 +26,10 @@ from inference.engines.base import EngineBusy, EngineError, StackNotDeployed
 from inference.engines.chat import model_name
 from inference.engines.http import HttpEngine
 from inference.engines.http.messages import data_url
+from inference.engines.http.server import Late, OpenAIServer
 from inference.engines.images import decode
 from inference.engines.in_process import InProcessEngine, Limits
-from inference.engines.types import AdapterRef, Decision, StackedResult
+from inference.engines.types import AdapterRef, Decision, StackedResult, TextDelta
 from tests.inference.engines.conftest import TOKEN
 from tests.inference.engines.served import served
 from tests.inference.engines.small import make_adapter, make_image, make_model
@@ -267,6 +271,59 @@ def test_a_late_server_is_busy_before_and_within_its_answer(world: Any, monkeypa
     for seconds in (40.0, 20.0):
         with pytest.raises(EngineBusy, match="in time"):
             list(scripted(world, handler, seconds).stream(world.requests(1)[0]))
+
+
+def test_what_a_deadline_cuts_off_is_told_as_far_as_it_came(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In process the same; a server tells the number of tokens at the end only, so pieces are counted."""
+    now = [0.0]
+    for module in ("engine", "server"):
+        monkeypatch.setattr(f"inference.engines.http.{module}.time", SimpleNamespace(monotonic=lambda: now[0]))
+
+    def pieces() -> Iterator[bytes]:
+        for text in ("a", "b", "c"):
+            yield b'data: {"choices": [{"delta": {"content": "%s"}}]}\n\n' % text.encode()
+            now[0] += 25.0
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, content=pieces()) if "stream" in json.loads(request.content) else decided("bo")
+
+    engine, request = scripted(world, handler, seconds=40.0), world.requests(1)[0]
+    whole = engine.infer(request)
+    *told, result = engine.stream(request)
+    assert isinstance(result, StackedResult) and [type(event) for event in told] == [Decision, TextDelta, TextDelta]
+    for answer in (whole, result):
+        assert (answer.text, answer.tokens, answer.finish_reason) == ("ab", 2, "deadline")
+        assert answer.receipt is not None and answer.receipt.max_tokens == 2
+
+
+@pytest.mark.parametrize("head", ["Transfer-Encoding: chunked", "Connection: close"])
+@pytest.mark.parametrize("how", ["stream", "complete"])
+def test_the_deadline_holds_for_an_answer_that_comes_in_crumbs(head: str, how: str) -> None:
+    """Each of which comes in time."""
+    crumb = b"1\r\n \r\n" if "chunked" in head else b" "
+    over = Event()
+
+    def serve(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection, suppress(OSError):
+            connection.recv(2**16)
+            connection.sendall(f"HTTP/1.1 200 OK\r\n{head}\r\n\r\n".encode())
+            for _ in range(3000):
+                connection.sendall(crumb)
+                if over.wait(0.02):
+                    return
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        Thread(target=serve, args=[listener], daemon=True).start()
+        server = OpenAIServer(f"http://127.0.0.1:{listener.getsockname()[1]}", TOKEN)
+        deadline = time.monotonic() + 0.5
+        try:
+            with pytest.raises(Late):
+                list(server.stream({}, deadline)) if how == "stream" else server.complete({}, deadline)
+            assert time.monotonic() < deadline + 30
+        finally:
+            over.set()
+            server.close()
 
 
 def test_adapters_are_loaded_under_name_and_hash_from_where_the_server_sees_them(world: Any) -> None:
