@@ -20,6 +20,7 @@ from workers.admin.account import AccountBanner
 from workers.admin.expectation import RUNS, expectation
 from workers.admin.permissions import LaunchPermissions
 from workers.admin.progress import bar, percent, words
+from workers.kinds import parameters
 from workers.models import Attempt, Run
 from workers.selectors import listed
 from workers.services import cancel, launch, log_tail, retry
@@ -126,9 +127,7 @@ class RunAdmin(AccountBanner, LaunchPermissions, ServiceAdmin):
             form.base_fields["params"] = forms.JSONField(
                 widget=form.base_fields["params"].widget,
                 initial=dict,
-                help_text="generate_dataset: adapters, negatives, samples_per_class, seed. preprocess: dataset. "
-                "train: dataset, adapter, config. evaluate: run or adapter, dataset, stack, max_samples. "
-                "fetch: what (adapter or source), name, place (volume:path).",
+                help_text=parameters(),
             )
         return form
 

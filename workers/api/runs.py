@@ -14,6 +14,7 @@ from rest_framework.views import APIView
 
 from datasets_app.api.strict import NameField, StrictIntegerField, StrictSerializer
 from workers import services
+from workers.kinds import parameters
 from workers.models import Attempt, Run
 from workers.selectors import listed
 
@@ -84,16 +85,11 @@ class RunDetailSerializer(RunSerializer):
 
 
 class LaunchSerializer(StrictSerializer):
-    """A job to launch.
-
-    `params` by kind: generate_dataset `{adapters, negatives, samples_per_class, seed}`, preprocess `{dataset}`,
-    train `{dataset, adapter, config}`, evaluate `{run or adapter, dataset, stack, max_samples}`, fetch
-    `{what: adapter or source, name, place: volume:path}` with `kind`, `source` and `card` of an adapter.
-    """
+    """A job to launch."""
 
     kind = serializers.ChoiceField(Run.Kind.choices)
     name = NameField(required=False, help_text="Made up if absent; for generate_dataset the dataset's name too.")
-    params = serializers.DictField(default=dict)
+    params = serializers.DictField(default=dict, help_text=f"By kind: {parameters()}.")
     backend = NameField(required=False)
     reuse = serializers.BooleanField(default=False, help_text="Take the result of an equal run, where there is one.")
     time_limit = StrictIntegerField(

@@ -20,8 +20,15 @@ KINDS = {
 }
 HERE = {"fetch": "local"}
 """Kinds that run on one backend, whichever is chosen for the others."""
+NAMES = {"generate_dataset": "routing"}
+"""How the made-up names of a kind's runs begin, where not with the kind."""
 
 
 def get_kind(name: str) -> Kind:
     """The module of the kind called `name`."""
     return cast(Kind, importlib.import_module(KINDS[name]))
+
+
+def parameters() -> str:
+    """What each kind takes, for people."""
+    return "; ".join(f"{kind}: {', '.join(get_kind(kind).Params.model_fields)}" for kind in KINDS)

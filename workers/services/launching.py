@@ -15,20 +15,13 @@ from pydantic import ValidationError
 from datasets_app.errors import InputError
 from datasets_app.names import check_name
 from workers.compute import get_compute
-from workers.kinds import HERE, KINDS, get_kind
+from workers.kinds import HERE, KINDS, NAMES, get_kind
 from workers.models import Pipeline, Run
 from workers.services.hints import hint
 from workers.services.money import check_affordable
 from workers.services.moves import move, want_end
 from workers.states import UNSUCCESSFUL, Status
 
-NAME_PREFIX = {
-    "generate_dataset": "routing",
-    "preprocess": "preprocess",
-    "train": "train",
-    "evaluate": "evaluate",
-    "fetch": "fetch",
-}
 TRIES = 10
 
 
@@ -122,7 +115,7 @@ def validate(kind: str, params: dict[str, Any], *, check_now: bool = True) -> di
 
 def new_names(kind: str) -> Iterator[str]:
     """Names that no run has had: `routing_YYYYMMDD_HHMMSS` and the like."""
-    names = numbered(f"{NAME_PREFIX[kind]}_{timezone.now():%Y%m%d_%H%M%S}")
+    names = numbered(f"{NAMES.get(kind, kind)}_{timezone.now():%Y%m%d_%H%M%S}")
     return (name for name in names if not Run.objects.filter(name=name).exists())
 
 

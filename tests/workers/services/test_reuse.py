@@ -16,7 +16,7 @@ from tests.cast import make_prepared, make_routing_dataset
 from workers.kinds import generate_dataset, train
 from workers.kinds.base import Resolved
 from workers.models import Run
-from workers.recipes import RECIPES, packages
+from workers.recipes import packages
 from workers.selectors import find_dataset
 from workers.services import advance_all, launch
 from workers.services.reuse import fingerprint
@@ -111,7 +111,3 @@ def test_another_version_of_a_library_that_matters_is_other_work(
     version = packages.version
     monkeypatch.setattr(packages, "version", lambda name: "99" if name == library else version(name))
     assert (fingerprint(kind, Resolved({})) != before) == is_other_work
-
-
-def test_every_recipe_says_which_libraries_matter() -> None:
-    assert set(packages.PACKAGES) == set(RECIPES)
