@@ -48,6 +48,8 @@ def test_the_docs_list_every_variable_and_no_other_with_its_default() -> None:
     listed = {name.strip(" `"): default.strip(" `") for _, name, default, *_ in rows}
     assert len(listed) == len(rows), "a variable stands there twice"
     assert sorted(listed) == sorted(read | set(tables()))
+    told = {name for page in (ROOT / "docs").glob("*.md") for name in names.findall(page.read_text())}
+    assert told - set(listed) == set()
     of_the_machine = {"SWITCHYARD_DATA", "SWITCHYARD_LOCAL_SLOTS"}
     assert {name: listed[name] for name in tables() if name not in of_the_machine} == {
         name: default for name, default in tables().items() if name not in of_the_machine

@@ -80,8 +80,9 @@ def test_serve_starts_nothing_either(production: dict[str, str], tmp_path: Path)
 
 
 def test_an_engine_that_is_somebody_elses_needs_no_token(production: dict[str, str]) -> None:
-    done = run(["manage.py", "check"], production | {"SWITCHYARD_ENGINE": "http", "SWITCHYARD_ENGINE_TOKEN": ""})
-    assert "has no address" in done.stderr, "nothing but the address is missing"
+    another = {"SWITCHYARD_ENGINE": "http", "SWITCHYARD_ENGINE_TOKEN": ""}
+    done = run(["-c", "import controlplane.settings"], production | another)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_rate_of_requests_is_a_variable(production: dict[str, str]) -> None:

@@ -10,6 +10,7 @@ import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from PIL import Image
 from rest_framework.test import APIClient
+from rest_framework.throttling import SimpleRateThrottle
 
 from datasets_app.errors import InputError
 from inference.engines import wire
@@ -162,6 +163,17 @@ def test_a_stack_that_cannot_be_loaded_is_no_fault_of_the_caller(
     response = reader.post(URL, body(), format="json")
     assert (response.status_code, response.json()["error"]["code"]) == (503, "engine_unavailable")
     assert "cannot be loaded: Adapter 'calendar': The adapter is a no-op." in response.json()["error"]["message"]
+
+
+def test_a_user_has_a_rate_for_requests_and_another_for_the_rest(
+    reader: APIClient, engine: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates = {**SimpleRateThrottle.THROTTLE_RATES, "infer": "3/min", "user": "1/min"}
+    monkeypatch.setattr(SimpleRateThrottle, "THROTTLE_RATES", rates)
+    answers = [reader.post(URL, body(), format="json") for _ in range(4)]
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
+    assert int(answers[-1]["Retry-After"]) > 0
+    assert [reader.get("/api/v1/runs/").status_code for _ in range(2)] == [200, 429]
 
 
 def test_anonymous_is_refused(anonymous: APIClient, engine: Any) -> None:
