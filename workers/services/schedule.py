@@ -14,6 +14,7 @@ from typing import Any
 
 from celery.exceptions import SoftTimeLimitExceeded
 from django.db import DatabaseError, IntegrityError, transaction
+from django.db.models import Q
 from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 from pydantic import BaseModel, ConfigDict, Field
@@ -43,7 +44,7 @@ def run_due(now: datetime | None = None) -> list[Pipeline]:
     """Launch what is due and nobody has launched."""
     now = now or timezone.now()
     launched = []
-    for task in PeriodicTask.objects.filter(task=REEVALUATE, enabled=True):
+    for task in PeriodicTask.objects.filter(Q(enabled=True) | Q(one_off=True), task=REEVALUATE):
         try:
             launched += _run(task, now)
         except SoftTimeLimitExceeded:
@@ -57,14 +58,16 @@ def _run(task: PeriodicTask, now: datetime) -> list[Pipeline]:
     """Take the task's newest slot, if it is free, and launch its pipeline."""
     if (task.start_time and now < task.start_time) or (task.expires and now > task.expires):
         return []
-    at = last_slot(task, now)
+    # Beat switches a one-off off when it has sent it, which may be before anybody looked here.
+    until = now if task.enabled else task.last_run_at
+    at = last_slot(task, min(now, until)) if until else None
     newest = Slot.objects.filter(schedule=task.name).first()
     if at is None or (newest is not None and newest.at >= at):
         return []
     try:
         with transaction.atomic():
             slot = Slot.objects.create(schedule=task.name, at=at)
-            if newest is None:  # a schedule that was just made owes nothing for the time before it
+            if newest is None and task.clocked is None:  # one that was just made owes nothing for the time before it
                 Slot.objects.filter(pk=slot.pk).update(note="The schedule began after this.")
                 return []
             return _launch(task, slot)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
+from django_celery_beat.models import ClockedSchedule, CrontabSchedule, IntervalSchedule, PeriodicTask
 
 from adapters.models import Alias
 from datasets_app.errors import InputError
@@ -73,6 +73,43 @@ def test_a_schedule_that_is_off_runs_nothing(hourly: PeriodicTask) -> None:
     run_due(DAY)
     PeriodicTask.objects.update(enabled=False)
     assert run_due(DAY + timedelta(hours=1)) == []
+
+
+@pytest.fixture
+def clocked(hourly: PeriodicTask) -> PeriodicTask:
+    """A task of one moment instead: six o'clock."""
+    moment = ClockedSchedule.objects.create(clocked_time=DAY + timedelta(hours=6))
+    PeriodicTask.objects.update(interval=None, clocked=moment, one_off=True)
+    return PeriodicTask.objects.get()
+
+
+def at(hours: float) -> int:
+    """How many pipelines two beats launch at that time."""
+    return sum(len(run_due(DAY + timedelta(hours=hours))) for _ in range(2))
+
+
+def test_a_moment_is_served_once(clocked: PeriodicTask) -> None:
+    assert [at(hours) for hours in (0, 5.9, 6, 6.1, 30)] == [0, 0, 1, 0, 0]
+
+
+def test_a_one_off_that_beat_has_sent_and_switched_off_is_served_all_the_same(clocked: PeriodicTask) -> None:
+    assert at(5) == 0
+    PeriodicTask.objects.update(enabled=False, last_run_at=DAY + timedelta(hours=6, seconds=1))
+    assert [at(7), at(8)] == [1, 0]
+
+
+def test_a_one_off_that_people_have_switched_off_is_not_served(clocked: PeriodicTask) -> None:
+    PeriodicTask.objects.update(enabled=False)
+    assert at(7) == 0
+    PeriodicTask.objects.update(last_run_at=DAY)
+    assert at(7) == 0
+
+
+def test_a_one_off_of_a_rule_counts_its_slots_until_beat_has_sent_it(hourly: PeriodicTask) -> None:
+    PeriodicTask.objects.update(one_off=True)
+    assert at(0.5) == 0
+    PeriodicTask.objects.update(enabled=False, last_run_at=DAY + timedelta(hours=1.5))
+    assert [at(3), at(4)] == [1, 0]
 
 
 def test_a_wish_that_makes_no_sense_is_written_down_and_told(hourly: PeriodicTask, settings: Any) -> None:
