@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
@@ -10,6 +11,33 @@ from datasets_app.text import is_plain
 
 MAX_DEPTH = 32
 TOO_DEEP = f"The JSON is nested more than {MAX_DEPTH} deep."
+
+
+def parse(text: str) -> Any:
+    """The value; InputError unless `check_json` takes it, and no object has a key twice."""
+    try:
+        value = json.loads(text, object_pairs_hook=_unique)
+    except RecursionError as error:
+        raise InputError(TOO_DEEP) from error
+    except ValueError as error:  # also integers of 5,000 digits
+        raise InputError(f"This is not valid JSON: {error}.") from error
+    check_json(value)
+    return value
+
+
+def json_object(text: str) -> dict[str, Any]:
+    """The same for one object."""
+    value = parse(text)
+    if not isinstance(value, dict):
+        raise InputError("A JSON object is needed here.")
+    return value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise ValueError("a key occurs twice in one object")
+    return value
 
 
 def check_json(value: Any, depth: int = 0) -> None:

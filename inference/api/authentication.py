@@ -12,6 +12,8 @@ from rest_framework.exceptions import AuthenticationFailed, Throttled
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle, SimpleRateThrottle
 
+from datasets_app.text import is_plain
+
 
 def client_address(request: HttpRequest) -> str | None:
     """`AXES_CLIENT_IP_CALLABLE`: failed log-ins are counted by the same address as requests are.
@@ -29,6 +31,8 @@ class PasswordAuthentication(BasicAuthentication):
 
     def authenticate_credentials(self, userid: str, password: str, request: Request | None = None) -> tuple[Any, None]:
         """Hand axes Django's own request, on which its middleware looks for the lockout."""
+        if not is_plain(userid):
+            raise AuthenticationFailed("Invalid username/password.")
         own = request._request if request is not None else None
         return super().authenticate_credentials(userid, password, request=own)  # type: ignore[arg-type]
 

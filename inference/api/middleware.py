@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from urllib.parse import unquote
 
 from django.conf import settings
+from django.core.exceptions import SuspiciousOperation
 from django.http import HttpRequest, HttpResponse
 
 from inference.api.errors import TOO_LARGE
@@ -21,6 +23,22 @@ def limit_body(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[
         length = request.headers.get("Content-Length") or "0"
         if length.isdecimal() and int(length[:20]) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
             return TOO_LARGE.response()
+        return get_response(request)
+
+    return middleware
+
+
+def refuse_nul(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
+    """Refuse a NUL in the path, the query, a token or a cookie: they end in queries, and PostgreSQL takes none.
+
+    Forms and REST framework's fields refuse it in a body by themselves.
+    """
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        query, token = unquote(request.META.get("QUERY_STRING", "")), request.headers.get("Authorization", "")
+        texts = (request.path, query, token, *request.COOKIES.values())
+        if any("\0" in text for text in texts):
+            raise SuspiciousOperation("A NUL in the request.")
         return get_response(request)
 
     return middleware

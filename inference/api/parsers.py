@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import IO, Any
 
@@ -10,7 +9,7 @@ from rest_framework.exceptions import ParseError
 from rest_framework.parsers import JSONParser
 
 from datasets_app.errors import InputError
-from datasets_app.strict_json import TOO_DEEP, check_json
+from datasets_app.strict_json import parse
 
 MAX_VALUES = 100_000
 
@@ -31,20 +30,8 @@ class StrictJSONParser(JSONParser):
         if sum(raw.count(mark) for mark in (b"[", b"{", b",")) > MAX_VALUES:
             raise ParseError(f"The JSON holds more than {MAX_VALUES} values.")
         try:
-            data = json.loads(raw.decode(), object_pairs_hook=_unique)
-        except RecursionError as error:
-            raise ParseError(TOO_DEEP) from error
-        except ValueError as error:  # also UnicodeDecodeError and integers of 5,000 digits
-            raise ParseError(f"The body is not valid JSON: {error}.") from error
-        try:
-            check_json(data)
+            return parse(raw.decode())
+        except UnicodeDecodeError as error:
+            raise ParseError("The body is not UTF-8.") from error
         except InputError as error:
             raise ParseError(str(error)) from error
-        return data
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    data = dict(pairs)
-    if len(data) != len(pairs):
-        raise ValueError("a key occurs twice in one object")
-    return data

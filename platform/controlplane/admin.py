@@ -7,6 +7,7 @@ from axes.models import AccessAttempt, AccessFailureLog, AccessLog
 from django.contrib import admin
 from django.contrib.auth.admin import GroupAdmin, UserAdmin
 from django.contrib.auth.models import Group, User
+from django.core.exceptions import ValidationError
 from django_celery_beat import admin as beat_admin
 from django_celery_beat import models as beat
 from knox.admin import AuthTokenAdmin
@@ -14,6 +15,9 @@ from knox.models import AuthToken
 from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
+
+from datasets_app.errors import InputError
+from datasets_app.strict_json import parse
 
 
 class SwitchyardUserAdmin(UserAdmin, ModelAdmin):  # type: ignore[misc, type-arg]
@@ -35,6 +39,15 @@ class PeriodicTaskForm(beat_admin.PeriodicTaskForm):  # type: ignore[misc]
         super().__init__(*args, **kwargs)
         self.fields["task"].widget = UnfoldAdminTextInputWidget()
         self.fields["regtask"].widget = TaskSelect()
+
+    def _clean_json(self, field: str) -> str:
+        """Arguments as strict as the API's."""
+        text: str = self.cleaned_data[field]
+        try:
+            parse(text)
+        except InputError as error:
+            raise ValidationError(str(error)) from error
+        return text
 
 
 class PeriodicTaskAdmin(beat_admin.PeriodicTaskAdmin, ModelAdmin):  # type: ignore[misc]

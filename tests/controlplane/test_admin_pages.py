@@ -13,6 +13,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from adapters.models import Promotion
+from controlplane.admin import PeriodicTaskForm
 from tests.cast import make_champion, make_evaluation, make_prepared, make_routing_dataset, make_run
 from workers.models import Notice, Pipeline, Run, Slot
 from workers.states import Status
@@ -69,7 +70,8 @@ def safe(content: str) -> bool:
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model._meta.label)
 def test_pages(superuser: Client, everything: None, model: type[Model]) -> None:
     """The list, a search in it, the form, and the page of each row."""
-    for query in ("", "?q=a", "?q=%00", "?status=nonsense", "?o=99"):
+    assert superuser.get(url(model, "changelist") + "?q=%00").status_code == 400
+    for query in ("", "?q=a", "?status=nonsense", "?o=99"):
         response = superuser.get(url(model, "changelist") + query)
         assert response.status_code in {200, 302}, query
         assert safe(response.content.decode())
@@ -80,6 +82,15 @@ def test_pages(superuser: Client, everything: None, model: type[Model]) -> None:
         response = superuser.get(url(model, "change", row.pk))
         assert response.status_code == 200
         assert safe(response.content.decode())
+
+
+@pytest.mark.parametrize(
+    "kwargs", ['{"rollback": NaN}', r'{"rollback": "\ud800"}', r'{"a\u0000": 1}', "[" * 100_000, "no"]
+)
+def test_a_schedule_with_arguments_that_nobody_takes_is_refused(db: None, kwargs: str) -> None:
+    """In the form, with the reason."""
+    wish = {"name": "nightly", "task": "workers.tasks.reevaluate", "args": "[]", "kwargs": kwargs}
+    assert "kwargs" in PeriodicTaskForm(wish).errors
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model._meta.label)

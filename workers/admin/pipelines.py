@@ -22,6 +22,7 @@ from unfold.widgets import (
 
 from adapters.models import Adapter
 from datasets_app.admin.base import ServiceAdmin, action, display, link, pretty
+from datasets_app.admin.forms import JSONObjectField
 from datasets_app.errors import InputError
 from datasets_app.models import SourceDataset
 from workers.admin.account import AccountBanner
@@ -108,7 +109,7 @@ class PipelineForm(forms.ModelForm):  # type: ignore[type-arg]
         widget=UnfoldAdminSelectWidget,
         help_text="Activated ones continue what the base has read of screenshot and words, once for all of them.",
     )
-    train = forms.JSONField(
+    train = JSONObjectField(
         initial=dict,
         required=False,
         widget=UnfoldAdminTextareaWidget,

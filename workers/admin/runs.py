@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from django import forms
 from django.contrib import admin
 from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
@@ -16,6 +15,7 @@ from django.utils.html import format_html
 from unfold.admin import TabularInline
 
 from datasets_app.admin.base import ServiceAdmin, action, display, link, pretty
+from datasets_app.admin.forms import JSONObjectField
 from workers.admin.account import AccountBanner
 from workers.admin.expectation import RUNS, expectation
 from workers.admin.permissions import LaunchPermissions
@@ -124,7 +124,7 @@ class RunAdmin(AccountBanner, LaunchPermissions, ServiceAdmin):
         if obj is None and "name" in form.base_fields:
             form.base_fields["name"].required = False
             form.base_fields["kind"].help_text = expectation(RUNS)
-            form.base_fields["params"] = forms.JSONField(
+            form.base_fields["params"] = JSONObjectField(
                 widget=form.base_fields["params"].widget,
                 initial=dict,
                 help_text=parameters(),

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from argparse import BooleanOptionalAction
 from typing import Any
 
 from django.core.management.base import CommandParser
 
+from datasets_app.strict_json import json_object
 from workers.management.following import FollowCommand
 from workers.models import Pipeline
 
@@ -29,7 +29,7 @@ class PipelineCommand(FollowCommand):
         parser.add_argument("--samples-per-class", type=int, help="default: as for the serving router")
         parser.add_argument("--seed", type=int, help="default: as for the serving router")
         parser.add_argument(
-            "--train", type=json.loads, metavar="JSON", help="fields of the recipe: '{\"max_steps\": 9}'"
+            "--train", type=json_object, metavar="JSON", help="fields of the recipe: '{\"max_steps\": 9}'"
         )
 
         parser.add_argument(

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from datasets_app.errors import InputError
 from datasets_app.names import check_name
+from datasets_app.strict_json import check_json
 from workers.compute import get_compute
 from workers.kinds import HERE, KINDS, NAMES, get_kind
 from workers.models import Pipeline, Run
@@ -102,6 +103,7 @@ def validate(kind: str, params: dict[str, Any], *, check_now: bool = True) -> di
     """The parameters in canonical form; `check_now` also asks whether what they name exists."""
     if kind not in KINDS:
         raise InputError(f"There is no kind of run {kind!r}; there are: {', '.join(KINDS)}.")
+    check_json(params)
     module = get_kind(kind)
     try:
         validated = module.Params.model_validate(params)

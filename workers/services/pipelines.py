@@ -17,6 +17,7 @@ from django.utils import timezone
 from adapters.selectors import get_adapter
 from datasets_app.errors import InputError
 from datasets_app.names import check_name
+from datasets_app.strict_json import check_json
 from workers.kinds import HERE
 from workers.models import Pipeline, Run
 from workers.services.launching import TRIES, NameTaken, cancel, launch, numbered, relaunch
@@ -133,6 +134,7 @@ def fetch_steps(fetches: Sequence[dict[str, Any]]) -> list[Step]:
 def asked(**given: Any) -> dict[str, Any]:
     """What was given of a wish, in JSON, so that it equals the same wish as a row holds it."""
     stated = {key: value for key, value in given.items() if value is not None}
+    check_json(stated)
     return dict(json.loads(json.dumps(stated)))
 
 

@@ -20,7 +20,7 @@ from django_celery_beat.models import PeriodicTask
 from pydantic import BaseModel, ConfigDict, Field
 
 from adapters.selectors import champion
-from datasets_app.errors import InputError
+from datasets_app.text import plain
 from workers.models import Pipeline, Slot
 from workers.services.notices import tell
 from workers.services.reevaluating import reevaluate
@@ -87,7 +87,7 @@ def _launch(task: PeriodicTask, slot: Slot) -> list[Pipeline]:
     except (DatabaseError, SoftTimeLimitExceeded):
         raise
     except Exception as error:
-        words = str(error) if isinstance(error, InputError | ValueError) else f"{type(error).__name__}: {error}"
+        words = plain(str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}")
         Slot.objects.filter(pk=slot.pk).update(note=words)
         text = f"Schedule {task.name}: what was due at {slot.at:%Y-%m-%d %H:%M} could not be launched: {words}"
         tell(f"slot-{slot.pk}", text, is_alert=True, schedule=task.name)

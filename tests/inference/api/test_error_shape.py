@@ -30,10 +30,23 @@ def test_404(reader: APIClient, path: str) -> None:
     assert refused(reader.get(path), 404)["code"] == "not_found"
 
 
-@pytest.mark.parametrize("path", ["/api/v1/adapters/%00/", "/api/v1/adapters/..%2f..%2fetc/", f"/api/v1/runs/{9**99}/"])
+@pytest.mark.parametrize("path", ["/api/v1/adapters/..%2f..%2fetc/", f"/api/v1/runs/{9**99}/"])
 def test_hostile_paths(reader: APIClient, path: str) -> None:
     """Names that cannot be names reach no query."""
     refused(reader.get(path), 404)
+
+
+@pytest.mark.parametrize("path", ["/api/v1/adapters/%00/", f"{URL}?kind=%00", f"{URL}?x=a%00", f"{URL}?%00=1"])
+def test_a_nul_in_a_url_is_400(reader: APIClient, path: str) -> None:
+    """PostgreSQL takes none, so it reaches no query."""
+    refused(reader.get(path), 400)
+
+
+def test_a_nul_in_a_page_a_token_or_a_cookie_is_400(client: Client, db: None) -> None:
+    """Also where a cookie spells it as an octal number."""
+    assert client.get("/admin/workers/run/?status=%00").status_code == 400
+    assert client.get(RUNS, headers={"Authorization": "Token a\0"}).status_code == 400
+    assert client.get("/admin/login/", headers={"Cookie": r'sessionid="aaaaaaaa\000"'}).status_code == 400
 
 
 def test_405(staff: APIClient) -> None:

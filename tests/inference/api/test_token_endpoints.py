@@ -48,6 +48,12 @@ def test_nonsense_is_401(anonymous: APIClient, db: None, header: str) -> None:
     assert response.json()["error"]["code"]
 
 
+@pytest.mark.parametrize("name", ["ali\0ce", "\0"])
+def test_a_nul_in_a_name_is_401(anonymous: APIClient, alice: User, name: str) -> None:
+    """PostgreSQL takes none, so it reaches no query."""
+    assert anonymous.post(LOGIN, **basic("correct horse", name)).status_code == 401
+
+
 def test_bad_tokens_are_throttled_and_good_ones_are_not(anonymous: APIClient, alice: User) -> None:
     """From the same address."""
     good = {"HTTP_AUTHORIZATION": f"Token {anonymous.post(LOGIN, **basic('correct horse')).json()['token']}"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 from typing import Any
 
@@ -55,7 +56,26 @@ def test_adding_a_run_launches_it(root: Client) -> None:
     assert run.created_by == User.objects.get()
 
 
-@pytest.mark.parametrize("params", ['{"dataset": "nobody"}', "{}", "[]", "nonsense", '{"dataset": 5}'])
+NO_OBJECTS = [
+    "[1]",
+    '"x"',
+    "5",
+    "null",
+    "nonsense",
+    '{"seed": 1, "seed": 2}',
+    "[" * 100_000,
+    '{"seed": ' + "9" * 5000 + "}",
+]
+NOBODY_TAKES = [
+    '{"seed": NaN}',
+    '{"seed": 1e400}',
+    r'{"seed": "a\u0000"}',
+    r'{"\ud800": 1}',
+    r'{"seed": [{"a": "\udfff"}]}',
+]
+
+
+@pytest.mark.parametrize("params", ['{"dataset": "nobody"}', "{}", '{"dataset": 5}', *NO_OBJECTS, *NOBODY_TAKES])
 def test_a_wrong_wish_is_explained(root: Client, params: str) -> None:
     """And nothing is launched."""
     response = root.post(f"{RUNS}add/", {"kind": "preprocess", "name": "x", "params": params}, follow=True)
@@ -74,6 +94,24 @@ def test_adding_a_pipeline_launches_it(root: Client) -> None:
     assert [run.kind for run in pipeline.steps] == ["generate_dataset", "preprocess", "train", "evaluate"]
     assert pipeline.steps[0].params["samples_per_class"] == 5
     assert pipeline.steps[2].params["config"] == {"rank": 4, "activated": True}
+
+
+@pytest.mark.parametrize("train", [text for text in (*NO_OBJECTS, *NOBODY_TAKES) if text != "null"])
+def test_what_is_no_object_in_json_is_shown_again_with_the_reason(root: Client, train: str) -> None:
+    """In any form that takes JSON."""
+    make_experts()
+    pages = {
+        PIPELINES: {"name": "first", "kind": "router", "adapters": EXPERTS, "train": train},
+        RUNS: {"kind": "train", "params": train},
+    }
+    for page, data in pages.items():
+        response = root.post(f"{page}add/", data)
+        assert response.status_code == 200
+        shown = html.unescape(response.content.decode())
+        assert train in shown
+        assert any(words in shown for words in ("is needed here", "The JSON", "not valid JSON"))
+    assert not Pipeline.objects.exists()
+    assert not Run.objects.exists()
 
 
 def test_runs_and_pipelines_are_cancelled(root: Client) -> None:
