@@ -42,7 +42,10 @@ class Preparation:
         except EngineError:
             self._pool.unpin(deployment.digests)
             raise
-        self._threads.submit(self._arrive, job, asked)
+        try:
+            self._threads.submit(self._arrive, job, asked)
+        except RuntimeError:  # closed meanwhile
+            self._scheduler.refuse(job, EngineError("The engine is closed."))
         return job.future
 
     def prepare(self, job: Job, asked: Request | Chat) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -21,9 +21,10 @@ from inference.engines.base import EngineBusy, EngineError
 from inference.engines.images import decode
 from inference.engines.in_process import InProcessEngine, Limits, preparation, worker
 from inference.engines.in_process.jobs import Deployment, Job
+from inference.engines.in_process.scheduler import Scheduler
 from inference.engines.in_process.waiting import Waiting
 from inference.engines.types import AdapterRef, Request, StackedResult, StackSpec, TextDelta
-from tests.inference.engines.running import expected, running
+from tests.inference.engines.running import eventually, expected, running
 from tests.inference.engines.small import make_adapter, make_model
 from tests.inference.engines.truth import Truth
 
@@ -38,13 +39,6 @@ def held(engine: InProcessEngine) -> Iterator[None]:
         yield
     finally:
         release.set()
-
-
-def eventually(true: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 20
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 @pytest.fixture(scope="module")
@@ -369,3 +363,19 @@ def test_closing_finishes_what_is_under_way_and_refuses_the_rest(world: Any, slo
             future.result(20)
     with pytest.raises(EngineError, match="closed"):
         engine.infer(slow)
+
+
+def test_a_request_that_comes_while_the_engine_closes_is_refused(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    reserve = Scheduler.reserve
+
+    with running(world) as engine:
+
+        def closing(self: Scheduler, *arguments: Any) -> None:
+            reserve(self, *arguments)
+            engine.close()
+
+        monkeypatch.setattr(Scheduler, "reserve", closing)
+        with pytest.raises(EngineError, match="closed"):
+            engine.infer(world.requests(1)[0])
+        assert engine.status()["waiting"] == 0
+        assert {resident.pins for resident in engine._pool._residents.values()} == {1}
