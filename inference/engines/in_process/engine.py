@@ -83,8 +83,11 @@ class InProcessEngine:
 
     @property
     def places(self) -> int:
-        """How many requests it may hold at once: those that wait and those that are being answered."""
-        return self.limits.queue + self.limits.batch
+        """How many requests it may hold at once: those that wait, those that are being answered, and one more of each
+        deployment, which finds a place in a full queue.
+        """
+        limits = self.limits
+        return limits.queue + limits.batch + limits.stacks + limits.adapters
 
     @property
     def deadline_s(self) -> float:

@@ -38,7 +38,7 @@ class Preparation:
         """
         job = Job(deployment, time.monotonic() + self._deadline_s, **options)
         try:
-            self._scheduler.reserve()
+            self._scheduler.reserve(deployment.digest)
         except EngineError:
             self._pool.unpin(deployment.digests)
             raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future
 from typing import Any, TypeVar
@@ -35,7 +35,7 @@ class Scheduler:
         self._limits = limits
         self._changed = threading.Condition()
         self._waiting = Waiting()
-        self._preparing = 0
+        self._preparing: Counter[str] = Counter()  # by deployment
         self._calls: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
         self._closed = False
         self._steps = 0  # since requests last joined
@@ -46,15 +46,22 @@ class Scheduler:
     def waiting(self) -> int:
         """Requests that are queued, those that are being prepared or wait for memory among them."""
         with self._changed:
-            return self._held()
+            return self._total()
 
-    def reserve(self) -> None:
-        """Take a place in the queue for a request that `arrive` or `refuse` will name; EngineBusy if none is left."""
+    def reserve(self, deployment: str) -> None:
+        """Take a place in the queue for a request that `arrive` or `refuse` will name; EngineBusy if none is left.
+
+        A deployment that has no place always finds one, so that none keeps another out. Others find one until the queue
+        is full, and once it is half full only within their share, which is the same for all that have places.
+        """
         with self._changed:
             self._check_open()
-            if self._held() >= self._limits.queue:
-                raise EngineBusy("The engine's queue is full: try again later.")
-            self._preparing += 1
+            held, queue = self._preparing + self._waiting.held, self._limits.queue
+            if mine := held[deployment]:
+                total = self._total()
+                if total >= queue or (2 * total >= queue and mine >= queue // len(held)):
+                    raise EngineBusy("The engine's queue is full: try again later.")
+            self._preparing[deployment] += 1
 
     def check(self, job: Job) -> None:
         """Raise why the job, which has a place, need not be prepared any more."""
@@ -68,20 +75,23 @@ class Scheduler:
     def arrive(self, job: Job) -> None:
         """Let the job wait in the place that was taken for it."""
         try:
-            self.submit([job], reserved=1)
+            self.submit([job], reserved=True)
         except EngineError as error:
             self._worker.fail(job, error)
 
     def refuse(self, job: Job, error: Exception) -> None:
         """End the job, and free the place that was taken for it."""
         with self._changed:
-            self._preparing -= 1
+            self._preparing -= Counter([job.deployment.digest])
         self._worker.fail(job, error)
 
-    def submit(self, jobs: Sequence[Job], reserved: int = 0) -> None:
-        """Queue the jobs all at once, however many wait; EngineError after `close`."""
+    def submit(self, jobs: Sequence[Job], reserved: bool = False) -> None:
+        """Queue the jobs all at once, in places that were taken for them or however many wait; EngineError after
+        `close`.
+        """
         with self._changed:
-            self._preparing -= reserved
+            if reserved:
+                self._preparing -= Counter(job.deployment.digest for job in jobs)
             self._check_open()
             for job in jobs:
                 self._waiting.put(job)
@@ -103,8 +113,8 @@ class Scheduler:
             self._changed.notify()
         self._thread.join()
 
-    def _held(self) -> int:
-        return self._preparing + len(self._waiting) + len(self._worker.returning)
+    def _total(self) -> int:
+        return self._preparing.total() + len(self._waiting) + len(self._worker.returning)
 
     def _check_open(self) -> None:
         if self._closed:

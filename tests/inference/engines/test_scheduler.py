@@ -130,6 +130,32 @@ def test_a_full_queue_is_busy_at_once_and_frees_its_places(world: Any) -> None:
         assert futures[0].result().text == futures[1].result().text == engine.infer(request).text
 
 
+def test_one_stack_keeps_no_other_out_of_the_queue(world: Any) -> None:
+    """Alone it may fill it; as soon as there is another, it gets no more than its share."""
+    mine = world.requests(1)[0]
+    stack = replace(world.stack, experts=tuple(reversed(world.stack.experts)))
+    theirs = replace(mine, stack=stack.digest)
+    with running(world, queue=8) as engine:
+        engine.deploy(stack)
+        futures = []
+
+        def take(request: Request, count: int) -> None:
+            futures.extend(engine.submit_infer(request) for _ in range(count))
+            with pytest.raises(EngineBusy, match="full"):
+                engine.submit_infer(request)
+
+        with held(engine):
+            take(mine, 8)
+            take(theirs, 1)
+            assert engine.status()["waiting"] + engine.limits.batch < engine.places  # type: ignore[operator]
+        assert len({future.result().text for future in futures}) == 1
+        with held(engine):
+            futures = [engine.submit_infer(theirs)]
+            take(mine, 4)
+            take(theirs, 3)
+        assert len({future.result().text for future in futures}) == 1
+
+
 def test_a_place_is_taken_before_the_image_is_decoded(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many come at once: few images are decoded at a time, and whom no place is left for is refused at once."""
     release, decoding = threading.Event(), [0, 0]  # now, and at most
