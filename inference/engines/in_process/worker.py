@@ -45,6 +45,7 @@ class Worker:
     def __init__(self, runner: Runner, slots: LoraSlots, pool: AdapterPool, receipts: Receipts, limits: Limits) -> None:
         self.batch = limits.batch
         self._limits = limits
+        self.failures = 0  # in a row; memory that ran out is none
         self._calm = 0  # steps since memory ran out
         self.running: list[Job] = []
         self.returning: list[Job] = []
@@ -129,12 +130,15 @@ class Worker:
         try:
             self._look(jobs)
             self._begin(self._answering(self._routed(jobs)))
+            if jobs:
+                self.failures = 0
         except Exception as error:
-            if _is_out_of_memory(error):
+            if is_out_of_memory(error):
                 for job in jobs:
                     job.prefix = None
                 return error.with_traceback(None)
             logger.exception("The model step failed")
+            self.failures += 1
             self._fail_all(self._unfinished(jobs), error)
         return None
 
@@ -262,17 +266,18 @@ class Worker:
 
     def _step(self) -> Exception | None:
         jobs = self.running
-        self._rows = self._rows or self._slots.rows([self._pool.slot(_expert(job).ref.digest) for job in jobs])
         try:
+            self._rows = self._rows or self._slots.rows([self._pool.slot(_expert(job).ref.digest) for job in jobs])
             with self._slots.use(self._rows):
                 fed = [job.tokens[job.fed] for job in jobs]
                 logits = step(self._runner.model, fed, [job.start + job.fed for job in jobs], self._kept)
                 tokens = choose(logits)
         except Exception as error:
-            if _is_out_of_memory(error):
+            if is_out_of_memory(error):
                 return error.with_traceback(None)
             self.abandon(error)
             return None
+        self.failures = 0
         self._grow()
         for row in reversed(range(len(jobs))):
             jobs[row].fed += 1
@@ -366,6 +371,7 @@ class Worker:
     def abandon(self, error: Exception) -> None:
         """Fail every running job and begin anew."""
         logger.error("The model step failed", exc_info=error)
+        self.failures += not is_out_of_memory(error)
         jobs, self.running, self._kept, self._rows = self.running, [], KeysValues(), None
         self._fail_all(jobs, error)
 
@@ -375,6 +381,6 @@ def _expert(job: Job) -> Role:
     return job.expert
 
 
-def _is_out_of_memory(error: Exception) -> bool:
-    """On a CPU the allocator raises an error of no type of its own."""
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether it is. On a CPU the allocator raises an error of no type of its own."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from adapters.card import AdapterCard
 from datasets_app.errors import InputError
@@ -21,7 +22,8 @@ from inference.engines.base import EngineBusy, EngineError
 from inference.engines.images import decode
 from inference.engines.in_process import InProcessEngine, Limits, preparation, worker
 from inference.engines.in_process.jobs import Deployment, Job
-from inference.engines.in_process.scheduler import Scheduler
+from inference.engines.in_process.lora import LoraSlots
+from inference.engines.in_process.scheduler import FAILURES, Scheduler
 from inference.engines.in_process.waiting import Waiting
 from inference.engines.types import AdapterRef, Request, StackedResult, StackSpec, TextDelta
 from tests.inference.engines.running import eventually, expected, running
@@ -273,6 +275,41 @@ def test_a_failed_step_is_told_and_the_next_request_succeeds(world: Any) -> None
                 with pytest.raises(EngineError, match="model step failed: ZeroDivisionError"):
                     engine.infer(request)
             assert engine.infer(request).text == before.text
+
+
+def test_a_model_that_fails_at_every_pass_is_given_up(
+    world: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once, after some in a row; memory that runs out and a failure now and then are none of them."""
+    request, given_up = world.requests(1)[0], threading.Event()
+    with running(world, failed=given_up.set) as engine:
+
+        def raiser(error: type[Exception]) -> Any:
+            def look(*_: Any) -> None:
+                raise error
+
+            return look
+
+        def fails(error: type[Exception], times: int) -> None:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(worker, "look", raiser(error))
+                for _ in range(times):
+                    with pytest.raises(EngineError, match=f"model step failed: {error.__name__}"):
+                        engine.infer(request)
+
+        fails(RuntimeError, FAILURES - 1)
+        fails(torch.OutOfMemoryError, FAILURES)
+        assert engine.infer(request).tokens
+        fails(RuntimeError, FAILURES - 1)
+        assert not given_up.is_set()
+        expert = another(world, tmp_path / "expert", AdapterCard.read(world.folders["bo"]))
+        monkeypatch.setattr(LoraSlots, "write", lambda *_: 1 / 0)
+        with pytest.raises(EngineError, match="ZeroDivisionError"):
+            engine.load_model(expert)
+        assert given_up.wait(20)
+        for refused in (lambda: engine.infer(request), lambda: engine.load_model(expert)):
+            with pytest.raises(EngineError, match="The model failed 5 times in a row"):
+                refused()
 
 
 def ruin(engine: InProcessEngine, adapter: AdapterRef) -> None:
