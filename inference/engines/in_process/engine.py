@@ -71,7 +71,7 @@ class InProcessEngine:
         self._stacks = Stacks(self._pool, self.limits.stacks)
         self._models = Stacks(self._pool, self.limits.adapters)
         receipts = Receipts(base, self._runner)
-        self._worker = Worker(self._runner, self._slots, self._pool, receipts, self.limits)
+        self._worker = Worker(self._runner, self._slots, self._pool, self._prover, receipts, self.limits)
         self._scheduler = Scheduler(self._runner, self._worker, self.limits, failed)
         self._preparation = Preparation(self._runner, self._pool, self._scheduler, self.limits.deadline_s)
 

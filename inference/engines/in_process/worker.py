@@ -21,6 +21,7 @@ from inference.engines.in_process.passes import choose, name_log_likelihoods, pr
 from inference.engines.in_process.pool import AdapterPool
 from inference.engines.in_process.prefixes import Continuation, invoked_at, join, read
 from inference.engines.in_process.prompts import Pixels
+from inference.engines.in_process.proof import Prover
 from inference.engines.in_process.receipts import Receipts
 from inference.engines.in_process.runner import Runner
 from inference.engines.in_process.text import TextStream
@@ -42,7 +43,15 @@ class Worker:
     after that.
     """
 
-    def __init__(self, runner: Runner, slots: LoraSlots, pool: AdapterPool, receipts: Receipts, limits: Limits) -> None:
+    def __init__(
+        self,
+        runner: Runner,
+        slots: LoraSlots,
+        pool: AdapterPool,
+        prover: Prover,
+        receipts: Receipts,
+        limits: Limits,
+    ) -> None:
         self.batch = limits.batch
         self._limits = limits
         self.failures = 0  # in a row; memory that ran out is none
@@ -52,6 +61,7 @@ class Worker:
         self._runner = runner
         self._slots = slots
         self._pool = pool
+        self._prover = prover
         self._receipts = receipts
         self._kept = KeysValues()
         self._rows: Rows | None = None
@@ -179,7 +189,7 @@ class Worker:
         try:
             chances = probabilities(dict(zip(router.card.labels, scores, strict=True)))
         except ValueError:
-            self._withdraw(job, router)
+            self._fail_without_numbers(job, router)
             return
         label = best(chances)
         job.expert = job.deployment.experts.get(label)
@@ -289,7 +299,7 @@ class Worker:
         """Take the token; False if the job has ended with it."""
         expert = _expert(job)
         if token is None:
-            self._withdraw(job, expert)
+            self._fail_without_numbers(job, expert)
             return False
         if job.fed < len(job.tokens):  # It begins again, and still reads what it answered before.
             return True
@@ -319,7 +329,18 @@ class Worker:
         job.text = job.text or TextStream(self._runner.prompts)
         return job.text
 
-    def _withdraw(self, job: Job, role: Role) -> None:
+    def _fail_without_numbers(self, job: Job, role: Role) -> None:
+        """Withdraw the adapter only if it gives no numbers for its canaries either: the image may be to blame."""
+        if not self._in_service(job, role):
+            return
+        try:
+            sound = self._prover.gives_numbers(role.card, self._pool.slot(role.ref.digest))
+        except Exception:
+            logger.exception("The adapter %s could not be asked its canaries", role.ref.name)
+            sound = True
+        if sound:
+            self.fail(job, EngineError("The model gives no numbers for this request."))
+            return
         self._pool.withdraw(role.ref.digest, "its values are no numbers")
         logger.error("The adapter %s (%s) gives no numbers: it is out of service", role.ref.name, role.ref.digest)
         self._in_service(job, role)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 import weakref
@@ -310,6 +311,27 @@ def test_a_model_that_fails_at_every_pass_is_given_up(
         for refused in (lambda: engine.infer(request), lambda: engine.load_model(expert)):
             with pytest.raises(EngineError, match="The model failed 5 times in a row"):
                 refused()
+
+
+def test_a_request_that_gives_no_numbers_fails_alone(world: Any) -> None:
+    """While the adapter gives some for its canaries: in half precision, an image may be too much for the base."""
+    request = world.requests(1)[0]
+    broken = {
+        "look": lambda views: [replace(view, embeds=view.embeds * math.inf) for view in views],
+        "name_log_likelihoods": lambda rows: [row * math.nan for row in rows],
+        "prefill": lambda prefilled: replace(prefilled, logits=prefilled.logits * math.nan),
+        "step": lambda logits: logits * math.nan,
+    }
+    with running(world) as engine:
+        before = engine.infer(request)
+        for name, breaks in broken.items():
+            with pytest.MonkeyPatch.context() as patch:
+                original = getattr(worker, name)
+                patch.setattr(worker, name, lambda *a, f=original, b=breaks: b(f(*a)))
+                with pytest.raises(EngineError, match="gives no numbers for this request"):
+                    engine.infer(request)
+            assert engine.infer(request).text == before.text
+        assert engine.status()["out_of_service"] == {}
 
 
 def ruin(engine: InProcessEngine, adapter: AdapterRef) -> None:
