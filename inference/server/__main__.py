@@ -13,6 +13,7 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from aiohttp import web
@@ -47,8 +48,11 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def load_engine(options: argparse.Namespace) -> HostedEngine:
-    """Load the model; imports torch, or modal, here so that the port opens at once."""
+def load_engine(options: argparse.Namespace, failed: Callable[[], object]) -> HostedEngine:
+    """Load the model; imports torch, or modal, here so that the port opens at once.
+
+    `failed` is called when it can answer nobody any more.
+    """
     if options.modal_app:
         from inference.engines.modal.engine import ModalEngine
 
@@ -66,11 +70,13 @@ def load_engine(options: argparse.Namespace) -> HostedEngine:
         torch.set_num_threads(options.threads)
     spec = BaseSpec(options.base, options.revision, options.dtype, options.device)
     limits = Limits.from_env(on_gpu=resolve_device(options.device).type == "cuda")
-    return InProcessEngine.load(spec, Store(options.store).path, limits)
+    return InProcessEngine.load(spec, Store(options.store).path, limits, failed)
 
 
 def main() -> int:
-    """Serve until SIGTERM or SIGINT; exit status 1 if the model could not be loaded, 2 for a wrong setting."""
+    """Serve until SIGTERM or SIGINT; exit status 1 if the model could not be loaded, or failed for good, 2 for a wrong
+    setting.
+    """
     options = parse(sys.argv[1:])
     token = os.environ.get(TOKEN, "")
     if not token:
@@ -88,7 +94,8 @@ def main() -> int:
         failures.append(1)
         os.kill(os.getpid(), signal.SIGTERM)
 
-    app = build_app(Host(lambda: load_engine(options), failed), token)
+    host = Host(lambda: load_engine(options, host.fail), failed)
+    app = build_app(host, token)
     web.run_app(
         app,
         host=options.host,

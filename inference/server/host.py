@@ -89,12 +89,13 @@ class ChatEngine(HostedEngine, Protocol):
 
 
 class Host:
-    """Loads the engine in the background; `failed` is called, in the loading thread, if that fails."""
+    """Loads the engine in the background; `failed` is called, in any thread, if that fails or the engine does later."""
 
     def __init__(self, load: Callable[[], HostedEngine], failed: Callable[[], None]) -> None:
         self._load = load
         self._failed = failed
         self._engine: HostedEngine | None = None
+        self._broken = False
         self._loading = ThreadPoolExecutor(LOADING, "loading")
         self._status: asyncio.Future[dict[str, object]] | None = None
 
@@ -111,8 +112,13 @@ class Host:
 
     @property
     def ready(self) -> bool:
-        """Whether the model is loaded."""
-        return self._engine is not None
+        """Whether the model is loaded, and has not failed for good."""
+        return self._engine is not None and not self._broken
+
+    def fail(self) -> None:
+        """The engine will answer nobody any more."""
+        self._broken = True
+        self._failed()
 
     @property
     def engine(self) -> HostedEngine:
@@ -187,10 +193,10 @@ class Host:
             logger.info("The engine is ready")
         except InputError as error:
             logger.error("The engine could not be loaded: %s", error)
-            self._failed()
+            self.fail()
         except Exception:
             logger.exception("The engine could not be loaded")
-            self._failed()
+            self.fail()
 
 
 def _cancel(submitting: asyncio.Future[Future[T]]) -> None:

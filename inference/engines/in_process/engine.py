@@ -45,7 +45,8 @@ class InProcessEngine:
 
     `model` is a `Qwen3VLForConditionalGeneration` that nobody else uses, `base` its fingerprint, `resolve`
     finds the folder of an adapter's digest (`Store.path`). Any thread may call; one thread computes. Images are
-    decoded by a few others, and adapters read by the caller's.
+    decoded by a few others, and adapters read by the caller's. `failed` is called once, on that one thread, when the
+    model has failed for good, and everybody is refused from then on; without it, it is tried on and on.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class InProcessEngine:
         base: str,
         resolve: Callable[[str], Path],
         limits: Limits | None = None,
+        failed: Callable[[], object] | None = None,
     ) -> None:
         self.base = base
         self.limits = limits or Limits()
@@ -69,22 +71,31 @@ class InProcessEngine:
         self._stacks = Stacks(self._pool, self.limits.stacks)
         self._models = Stacks(self._pool, self.limits.adapters)
         receipts = Receipts(base, self._runner)
-        self._worker = Worker(self._runner, self._slots, self._pool, receipts, self.limits)
-        self._scheduler = Scheduler(self._runner, self._worker, self.limits)
+        self._worker = Worker(self._runner, self._slots, self._pool, self._prover, receipts, self.limits)
+        self._scheduler = Scheduler(self._runner, self._worker, self.limits, failed)
         self._preparation = Preparation(self._runner, self._pool, self._scheduler, self.limits.deadline_s)
 
     @classmethod
-    def load(cls, spec: BaseSpec, resolve: Callable[[str], Path], limits: Limits | None = None) -> InProcessEngine:
+    def load(
+        cls,
+        spec: BaseSpec,
+        resolve: Callable[[str], Path],
+        limits: Limits | None = None,
+        failed: Callable[[], object] | None = None,
+    ) -> InProcessEngine:
         """Load the base model that `spec` describes."""
         from adapters.backbone.loading import load_model, load_processor
         from adapters.backbone.spec import fingerprint
 
-        return cls(load_model(spec), load_processor(spec), fingerprint(spec), resolve, limits)
+        return cls(load_model(spec), load_processor(spec), fingerprint(spec), resolve, limits, failed)
 
     @property
     def places(self) -> int:
-        """How many requests it may hold at once: those that wait and those that are being answered."""
-        return self.limits.queue + self.limits.batch
+        """How many requests it may hold at once: those that wait, those that are being answered, and one more of each
+        deployment, which finds a place in a full queue.
+        """
+        limits = self.limits
+        return limits.queue + limits.batch + limits.stacks + limits.adapters
 
     @property
     def deadline_s(self) -> float:

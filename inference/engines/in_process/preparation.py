@@ -15,7 +15,7 @@ from inference.engines.in_process.jobs import Deployment, Job
 from inference.engines.in_process.pool import AdapterPool
 from inference.engines.in_process.prompts import Pixels
 from inference.engines.in_process.runner import Runner
-from inference.engines.in_process.scheduler import Scheduler
+from inference.engines.in_process.scheduler import CLOSED, Scheduler
 from inference.engines.types import Request, content_digest
 
 THREADS = min(4, os.cpu_count() or 1)  # so many images are decoded at once, of up to 75 MB each
@@ -38,11 +38,14 @@ class Preparation:
         """
         job = Job(deployment, time.monotonic() + self._deadline_s, **options)
         try:
-            self._scheduler.reserve()
+            self._scheduler.reserve(deployment.digest)
         except EngineError:
             self._pool.unpin(deployment.digests)
             raise
-        self._threads.submit(self._arrive, job, asked)
+        try:
+            self._threads.submit(self._arrive, job, asked)
+        except RuntimeError:  # closed meanwhile
+            self._scheduler.refuse(job, EngineError(CLOSED))
         return job.future
 
     def prepare(self, job: Job, asked: Request | Chat) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from adapters.canaries import Canaries
+from adapters.card import AdapterCard
 from datasets_app.errors import InputError
 from inference.engines.in_process.batch import View, look
 from inference.engines.in_process.canaries import WORDS, Asked, differences, screens
@@ -49,6 +50,11 @@ class Prover:
         for key in list(self._readings)[:-KEPT]:
             del self._readings[key]
         return self._logits(asked, reading.views, reading.prefixes, slot), reading.logits
+
+    def gives_numbers(self, card: AdapterCard, slot: int) -> bool:
+        """Whether the adapter in `slot` does for our own canaries; to be called by the thread that runs the model."""
+        asked = Asked(self._runner, card, [(png, WORDS) for png in screens()])
+        return bool(self.answers(asked, slot)[0].isfinite().all())
 
     def _read(self, asked: Asked) -> _Reading:
         views = look(self._runner.model, asked.pixels)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future
 from typing import Any, TypeVar
@@ -15,29 +15,34 @@ from inference.engines.base import EngineBusy, EngineError
 from inference.engines.in_process.jobs import Job
 from inference.engines.in_process.runner import Runner
 from inference.engines.in_process.waiting import Waiting
-from inference.engines.in_process.worker import Worker
+from inference.engines.in_process.worker import Worker, is_out_of_memory
 from inference.engines.limits import Limits
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
+
+FAILURES = 5  # in a row, after which the model has failed for good, as after an error of the GPU all passes do
+CLOSED = "The engine is closed."
 
 
 class Scheduler:
     """Continuous batching: requests are looked at, routed and join between two decoding steps of the others.
 
     A request that comes alone waits for nobody. While others decode, at most `Limits.joining` requests join
-    together, and only after `Limits.steps` steps, so neither the old nor the new ones starve.
+    together, and only after `Limits.steps` steps, so neither the old nor the new ones starve. A model that has failed
+    for good is given up where there is a `failed`, which is called then, in the scheduler's thread, to start it anew.
     """
 
-    def __init__(self, runner: Runner, worker: Worker, limits: Limits) -> None:
+    def __init__(self, runner: Runner, worker: Worker, limits: Limits, failed: Callable[[], object] | None) -> None:
+        self._failed = failed
         self._runner = runner
         self._worker = worker
         self._limits = limits
         self._changed = threading.Condition()
         self._waiting = Waiting()
-        self._preparing = 0
+        self._preparing: Counter[str] = Counter()  # by deployment
         self._calls: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
-        self._closed = False
+        self._closed = ""  # why, once it is
         self._steps = 0  # since requests last joined
         self._thread = threading.Thread(target=self._loop, name="model-owner", daemon=True)
         self._thread.start()
@@ -46,15 +51,22 @@ class Scheduler:
     def waiting(self) -> int:
         """Requests that are queued, those that are being prepared or wait for memory among them."""
         with self._changed:
-            return self._held()
+            return self._total()
 
-    def reserve(self) -> None:
-        """Take a place in the queue for a request that `arrive` or `refuse` will name; EngineBusy if none is left."""
+    def reserve(self, deployment: str) -> None:
+        """Take a place in the queue for a request that `arrive` or `refuse` will name; EngineBusy if none is left.
+
+        A deployment that has no place always finds one, so that none keeps another out. Others find one until the queue
+        is full, and once it is half full only within their share, which is the same for all that have places.
+        """
         with self._changed:
             self._check_open()
-            if self._held() >= self._limits.queue:
-                raise EngineBusy("The engine's queue is full: try again later.")
-            self._preparing += 1
+            held, queue = self._preparing + self._waiting.held, self._limits.queue
+            if mine := held[deployment]:
+                total = self._total()
+                if total >= queue or (2 * total >= queue and mine >= queue // len(held)):
+                    raise EngineBusy("The engine's queue is full: try again later.")
+            self._preparing[deployment] += 1
 
     def check(self, job: Job) -> None:
         """Raise why the job, which has a place, need not be prepared any more."""
@@ -68,20 +80,23 @@ class Scheduler:
     def arrive(self, job: Job) -> None:
         """Let the job wait in the place that was taken for it."""
         try:
-            self.submit([job], reserved=1)
+            self.submit([job], reserved=True)
         except EngineError as error:
             self._worker.fail(job, error)
 
     def refuse(self, job: Job, error: Exception) -> None:
         """End the job, and free the place that was taken for it."""
         with self._changed:
-            self._preparing -= 1
+            self._preparing -= Counter([job.deployment.digest])
         self._worker.fail(job, error)
 
-    def submit(self, jobs: Sequence[Job], reserved: int = 0) -> None:
-        """Queue the jobs all at once, however many wait; EngineError after `close`."""
+    def submit(self, jobs: Sequence[Job], reserved: bool = False) -> None:
+        """Queue the jobs all at once, in places that were taken for them or however many wait; EngineError after
+        `close`.
+        """
         with self._changed:
-            self._preparing -= reserved
+            if reserved:
+                self._preparing -= Counter(job.deployment.digest for job in jobs)
             self._check_open()
             for job in jobs:
                 self._waiting.put(job)
@@ -99,16 +114,16 @@ class Scheduler:
     def close(self) -> None:
         """Finish what is being answered, refuse what still waits, end the thread."""
         with self._changed:
-            self._closed = True
+            self._closed = self._closed or CLOSED
             self._changed.notify()
         self._thread.join()
 
-    def _held(self) -> int:
-        return self._preparing + len(self._waiting) + len(self._worker.returning)
+    def _total(self) -> int:
+        return self._preparing.total() + len(self._waiting) + len(self._worker.returning)
 
     def _check_open(self) -> None:
         if self._closed:
-            raise EngineError("The engine is closed.")
+            raise EngineError(self._closed)
 
     def _loop(self) -> None:
         with self._runner.serving():
@@ -117,12 +132,21 @@ class Scheduler:
                     self._turn()
                 except Exception as error:  # The thread must not die: everybody would wait for ever.
                     self._worker.abandon(error)
+                if self._failed and self._worker.failures >= FAILURES and not self._closed:
+                    self._give_up(self._failed)
+
+    def _give_up(self, failed: Callable[[], object]) -> None:
+        reason = f"The model failed {FAILURES} times in a row: the engine must be started anew."
+        logger.critical(reason)
+        with self._changed:
+            self._closed = reason
+        failed()
 
     def _turn(self) -> None:
         with self._changed:
             calls, self._calls = self._calls, deque()
         for work, future in calls:
-            _run(work, future)
+            self._worker.failures += _fails(work, future)
         self._drop_ended()
         if jobs := self._joining():
             for job in jobs:
@@ -147,7 +171,7 @@ class Scheduler:
                     return False
                 self._changed.wait()
         for job in refused:
-            self._worker.fail(job, EngineError("The engine is closed."))
+            self._worker.fail(job, EngineError(self._closed))
         return True
 
     def _drop_ended(self) -> None:
@@ -171,9 +195,10 @@ class Scheduler:
             return jobs + self._waiting.take(count - len(jobs), places - len(jobs))
 
 
-def _run(work: Callable[[], Any], future: Future[Any]) -> None:
+def _fails(work: Callable[[], Any], future: Future[Any]) -> bool:
+    """Do the work; whether it failed for another reason than what was asked for, or memory."""
     if not future.set_running_or_notify_cancel():
-        return
+        return False
     try:
         future.set_result(work())
     except (InputError, EngineError) as error:
@@ -183,3 +208,5 @@ def _run(work: Callable[[], Any], future: Future[Any]) -> None:
         failure = EngineError(f"The model step failed: {type(error).__name__}.")
         failure.__cause__ = error
         future.set_exception(failure)
+        return not is_out_of_memory(error)
+    return False

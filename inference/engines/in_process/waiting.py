@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 
 from inference.engines.in_process.jobs import Job
@@ -16,6 +16,11 @@ class Waiting:
 
     def __len__(self) -> int:
         return sum(map(len, self._lines.values()))
+
+    @property
+    def held(self) -> Counter[str]:
+        """How many wait of each deployment."""
+        return Counter({digest: len(line) for digest, line in self._lines.items()})
 
     def put(self, job: Job) -> None:
         """Queue the job behind those of its deployment."""

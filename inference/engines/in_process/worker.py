@@ -21,6 +21,7 @@ from inference.engines.in_process.passes import choose, name_log_likelihoods, pr
 from inference.engines.in_process.pool import AdapterPool
 from inference.engines.in_process.prefixes import Continuation, invoked_at, join, read
 from inference.engines.in_process.prompts import Pixels
+from inference.engines.in_process.proof import Prover
 from inference.engines.in_process.receipts import Receipts
 from inference.engines.in_process.runner import Runner
 from inference.engines.in_process.text import TextStream
@@ -42,15 +43,25 @@ class Worker:
     after that.
     """
 
-    def __init__(self, runner: Runner, slots: LoraSlots, pool: AdapterPool, receipts: Receipts, limits: Limits) -> None:
+    def __init__(
+        self,
+        runner: Runner,
+        slots: LoraSlots,
+        pool: AdapterPool,
+        prover: Prover,
+        receipts: Receipts,
+        limits: Limits,
+    ) -> None:
         self.batch = limits.batch
         self._limits = limits
+        self.failures = 0  # in a row; memory that ran out is none
         self._calm = 0  # steps since memory ran out
         self.running: list[Job] = []
         self.returning: list[Job] = []
         self._runner = runner
         self._slots = slots
         self._pool = pool
+        self._prover = prover
         self._receipts = receipts
         self._kept = KeysValues()
         self._rows: Rows | None = None
@@ -129,12 +140,15 @@ class Worker:
         try:
             self._look(jobs)
             self._begin(self._answering(self._routed(jobs)))
+            if jobs:
+                self.failures = 0
         except Exception as error:
-            if _is_out_of_memory(error):
+            if is_out_of_memory(error):
                 for job in jobs:
                     job.prefix = None
                 return error.with_traceback(None)
             logger.exception("The model step failed")
+            self.failures += 1
             self._fail_all(self._unfinished(jobs), error)
         return None
 
@@ -175,7 +189,7 @@ class Worker:
         try:
             chances = probabilities(dict(zip(router.card.labels, scores, strict=True)))
         except ValueError:
-            self._withdraw(job, router)
+            self._fail_without_numbers(job, router)
             return
         label = best(chances)
         job.expert = job.deployment.experts.get(label)
@@ -262,17 +276,18 @@ class Worker:
 
     def _step(self) -> Exception | None:
         jobs = self.running
-        self._rows = self._rows or self._slots.rows([self._pool.slot(_expert(job).ref.digest) for job in jobs])
         try:
+            self._rows = self._rows or self._slots.rows([self._pool.slot(_expert(job).ref.digest) for job in jobs])
             with self._slots.use(self._rows):
                 fed = [job.tokens[job.fed] for job in jobs]
                 logits = step(self._runner.model, fed, [job.start + job.fed for job in jobs], self._kept)
                 tokens = choose(logits)
         except Exception as error:
-            if _is_out_of_memory(error):
+            if is_out_of_memory(error):
                 return error.with_traceback(None)
             self.abandon(error)
             return None
+        self.failures = 0
         self._grow()
         for row in reversed(range(len(jobs))):
             jobs[row].fed += 1
@@ -284,7 +299,7 @@ class Worker:
         """Take the token; False if the job has ended with it."""
         expert = _expert(job)
         if token is None:
-            self._withdraw(job, expert)
+            self._fail_without_numbers(job, expert)
             return False
         if job.fed < len(job.tokens):  # It begins again, and still reads what it answered before.
             return True
@@ -314,7 +329,18 @@ class Worker:
         job.text = job.text or TextStream(self._runner.prompts)
         return job.text
 
-    def _withdraw(self, job: Job, role: Role) -> None:
+    def _fail_without_numbers(self, job: Job, role: Role) -> None:
+        """Withdraw the adapter only if it gives no numbers for its canaries either: the image may be to blame."""
+        if not self._in_service(job, role):
+            return
+        try:
+            sound = self._prover.gives_numbers(role.card, self._pool.slot(role.ref.digest))
+        except Exception:
+            logger.exception("The adapter %s could not be asked its canaries", role.ref.name)
+            sound = True
+        if sound:
+            self.fail(job, EngineError("The model gives no numbers for this request."))
+            return
         self._pool.withdraw(role.ref.digest, "its values are no numbers")
         logger.error("The adapter %s (%s) gives no numbers: it is out of service", role.ref.name, role.ref.digest)
         self._in_service(job, role)
@@ -366,6 +392,7 @@ class Worker:
     def abandon(self, error: Exception) -> None:
         """Fail every running job and begin anew."""
         logger.error("The model step failed", exc_info=error)
+        self.failures += not is_out_of_memory(error)
         jobs, self.running, self._kept, self._rows = self.running, [], KeysValues(), None
         self._fail_all(jobs, error)
 
@@ -375,6 +402,6 @@ def _expert(job: Job) -> Role:
     return job.expert
 
 
-def _is_out_of_memory(error: Exception) -> bool:
-    """On a CPU the allocator raises an error of no type of its own."""
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether it is. On a CPU the allocator raises an error of no type of its own."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)

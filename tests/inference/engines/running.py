@@ -13,9 +13,9 @@ from tests.inference.engines.truth import Truth
 
 
 @contextmanager
-def running(world: Any, **limits: Any) -> Iterator[InProcessEngine]:
+def running(world: Any, failed: Callable[[], object] | None = None, **limits: Any) -> Iterator[InProcessEngine]:
     """An engine with the world's stack."""
-    made = InProcessEngine.load(world.base, world.store.path, Limits(**limits))
+    made = InProcessEngine.load(world.base, world.store.path, Limits(**limits), failed)
     try:
         made.deploy(world.stack)
         yield made

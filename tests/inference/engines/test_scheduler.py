@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from adapters.card import AdapterCard
 from datasets_app.errors import InputError
@@ -21,9 +23,11 @@ from inference.engines.base import EngineBusy, EngineError
 from inference.engines.images import decode
 from inference.engines.in_process import InProcessEngine, Limits, preparation, worker
 from inference.engines.in_process.jobs import Deployment, Job
+from inference.engines.in_process.lora import LoraSlots
+from inference.engines.in_process.scheduler import FAILURES, Scheduler
 from inference.engines.in_process.waiting import Waiting
 from inference.engines.types import AdapterRef, Request, StackedResult, StackSpec, TextDelta
-from tests.inference.engines.running import expected, running
+from tests.inference.engines.running import eventually, expected, running
 from tests.inference.engines.small import make_adapter, make_model
 from tests.inference.engines.truth import Truth
 
@@ -38,13 +42,6 @@ def held(engine: InProcessEngine) -> Iterator[None]:
         yield
     finally:
         release.set()
-
-
-def eventually(true: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 20
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 @pytest.fixture(scope="module")
@@ -134,6 +131,32 @@ def test_a_full_queue_is_busy_at_once_and_frees_its_places(world: Any) -> None:
                 engine.infer(request)
             assert engine.status()["waiting"] == 2
         assert futures[0].result().text == futures[1].result().text == engine.infer(request).text
+
+
+def test_one_stack_keeps_no_other_out_of_the_queue(world: Any) -> None:
+    """Alone it may fill it; as soon as there is another, it gets no more than its share."""
+    mine = world.requests(1)[0]
+    stack = replace(world.stack, experts=tuple(reversed(world.stack.experts)))
+    theirs = replace(mine, stack=stack.digest)
+    with running(world, queue=8) as engine:
+        engine.deploy(stack)
+        futures = []
+
+        def take(request: Request, count: int) -> None:
+            futures.extend(engine.submit_infer(request) for _ in range(count))
+            with pytest.raises(EngineBusy, match="full"):
+                engine.submit_infer(request)
+
+        with held(engine):
+            take(mine, 8)
+            take(theirs, 1)
+            assert engine.status()["waiting"] + engine.limits.batch < engine.places  # type: ignore[operator]
+        assert len({future.result().text for future in futures}) == 1
+        with held(engine):
+            futures = [engine.submit_infer(theirs)]
+            take(mine, 4)
+            take(theirs, 3)
+        assert len({future.result().text for future in futures}) == 1
 
 
 def test_a_place_is_taken_before_the_image_is_decoded(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -255,6 +278,62 @@ def test_a_failed_step_is_told_and_the_next_request_succeeds(world: Any) -> None
             assert engine.infer(request).text == before.text
 
 
+def test_a_model_that_fails_at_every_pass_is_given_up(
+    world: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once, after some in a row; memory that runs out and a failure now and then are none of them."""
+    request, given_up = world.requests(1)[0], threading.Event()
+    with running(world, failed=given_up.set) as engine:
+
+        def raiser(error: type[Exception]) -> Any:
+            def look(*_: Any) -> None:
+                raise error
+
+            return look
+
+        def fails(error: type[Exception], times: int) -> None:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(worker, "look", raiser(error))
+                for _ in range(times):
+                    with pytest.raises(EngineError, match=f"model step failed: {error.__name__}"):
+                        engine.infer(request)
+
+        fails(RuntimeError, FAILURES - 1)
+        fails(torch.OutOfMemoryError, FAILURES)
+        assert engine.infer(request).tokens
+        fails(RuntimeError, FAILURES - 1)
+        assert not given_up.is_set()
+        expert = another(world, tmp_path / "expert", AdapterCard.read(world.folders["bo"]))
+        monkeypatch.setattr(LoraSlots, "write", lambda *_: 1 / 0)
+        with pytest.raises(EngineError, match="ZeroDivisionError"):
+            engine.load_model(expert)
+        assert given_up.wait(20)
+        for refused in (lambda: engine.infer(request), lambda: engine.load_model(expert)):
+            with pytest.raises(EngineError, match="The model failed 5 times in a row"):
+                refused()
+
+
+def test_a_request_that_gives_no_numbers_fails_alone(world: Any) -> None:
+    """While the adapter gives some for its canaries: in half precision, an image may be too much for the base."""
+    request = world.requests(1)[0]
+    broken = {
+        "look": lambda views: [replace(view, embeds=view.embeds * math.inf) for view in views],
+        "name_log_likelihoods": lambda rows: [row * math.nan for row in rows],
+        "prefill": lambda prefilled: replace(prefilled, logits=prefilled.logits * math.nan),
+        "step": lambda logits: logits * math.nan,
+    }
+    with running(world) as engine:
+        before = engine.infer(request)
+        for name, breaks in broken.items():
+            with pytest.MonkeyPatch.context() as patch:
+                original = getattr(worker, name)
+                patch.setattr(worker, name, lambda *a, f=original, b=breaks: b(f(*a)))
+                with pytest.raises(EngineError, match="gives no numbers for this request"):
+                    engine.infer(request)
+            assert engine.infer(request).text == before.text
+        assert engine.status()["out_of_service"] == {}
+
+
 def ruin(engine: InProcessEngine, adapter: AdapterRef) -> None:
     """Finite weights in the adapter's slot whose products are none, as no canary has seen them."""
 
@@ -369,3 +448,19 @@ def test_closing_finishes_what_is_under_way_and_refuses_the_rest(world: Any, slo
             future.result(20)
     with pytest.raises(EngineError, match="closed"):
         engine.infer(slow)
+
+
+def test_a_request_that_comes_while_the_engine_closes_is_refused(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    reserve = Scheduler.reserve
+
+    with running(world) as engine:
+
+        def closing(self: Scheduler, *arguments: Any) -> None:
+            reserve(self, *arguments)
+            engine.close()
+
+        monkeypatch.setattr(Scheduler, "reserve", closing)
+        with pytest.raises(EngineError, match="closed"):
+            engine.infer(world.requests(1)[0])
+        assert engine.status()["waiting"] == 0
+        assert {resident.pins for resident in engine._pool._residents.values()} == {1}

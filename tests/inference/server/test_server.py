@@ -455,6 +455,42 @@ def test_limits_are_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     assert limits_env() == {f"SWITCHYARD_ENGINE_{name}": value for name, value in given.items()}
 
 
+def test_the_process_ends_with_a_failure_when_its_engine_has_failed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Any, fake: FakeEngine
+) -> None:
+    """So that it is started anew; until it has ended it is not ready."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    told: list[Callable[[], object]] = []
+    monkeypatch.setenv(TOKEN_VARIABLE, TOKEN)
+    monkeypatch.setattr("sys.argv", ["server", "--store", str(tmp_path), "--port", port])
+    monkeypatch.setattr("inference.server.__main__.load_engine", lambda _, failed: told.append(failed) or fake)
+
+    def fails() -> int:
+        health = f"http://127.0.0.1:{port}/health"
+        with httpx.Client() as client:
+            eventually(lambda: reaches(client, health) == 200)
+            told[0]()
+            return reaches(client, health)
+
+    def reaches(client: httpx.Client, url: str) -> int:
+        try:
+            return client.get(url).status_code
+        except httpx.TransportError:
+            return 503
+
+    with ThreadPoolExecutor(1) as threads:
+        health = threads.submit(fails)
+        assert main() == 1
+        assert health.result(5) == 503
+    assert fake.closed
+    host = Host.around(fake)
+    assert host.ready
+    host.fail()
+    assert not host.ready
+
+
 def test_closing_frees_the_engine(fake: FakeEngine) -> None:
     async def serve() -> None:
         fake.loadable.set()
