@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from django.contrib import admin, messages
-from django.db.models import Model
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.core.exceptions import ValidationError
+from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
@@ -36,6 +38,26 @@ def action(**options: Any) -> Callable[[Method], Method]:
     return decorate
 
 
+class Page(ModelAdmin):  # type: ignore[misc]
+    """A page of the admin, ours or somebody else's."""
+
+    def response_action(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
+        """As Django's, which fails where the selection names what can be no row."""
+        if all(map(self._may_be_row, request.POST.getlist(ACTION_CHECKBOX_NAME))):
+            response: HttpResponse | None = super().response_action(request, queryset)
+            return response
+        self.message_user(request, "The selection names no rows: select some in the list.", messages.ERROR)
+        return HttpResponseRedirect(request.get_full_path())
+
+    def _may_be_row(self, text: str) -> bool:
+        key = self.opts.pk
+        try:
+            key.run_validators(key.to_python(text))
+        except ValidationError:
+            return False
+        return True
+
+
 class Unlocked(DjangoAdmin):  # type: ignore[misc]
     """Forms without a transaction around them, in which a service that reads many files would keep everybody else from
     writing."""
@@ -52,7 +74,7 @@ class Unlocked(DjangoAdmin):  # type: ignore[misc]
         return response
 
 
-class ServiceAdmin(ModelAdmin, Unlocked):  # type: ignore[misc]
+class ServiceAdmin(Page, Unlocked):
     """Pages that change rows through services alone, which open transactions where they write: an InputError becomes a
     message."""
 

@@ -12,15 +12,15 @@ from django_celery_beat import admin as beat_admin
 from django_celery_beat import models as beat
 from knox.admin import AuthTokenAdmin
 from knox.models import AuthToken
-from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
+from datasets_app.admin.base import Page
 from datasets_app.errors import InputError
 from datasets_app.strict_json import parse
 
 
-class SwitchyardUserAdmin(UserAdmin, ModelAdmin):  # type: ignore[misc, type-arg]
+class SwitchyardUserAdmin(UserAdmin, Page):  # type: ignore[misc, type-arg]
     """Users."""
 
     form = UserChangeForm
@@ -50,7 +50,7 @@ class PeriodicTaskForm(beat_admin.PeriodicTaskForm):  # type: ignore[misc]
         return text
 
 
-class PeriodicTaskAdmin(beat_admin.PeriodicTaskAdmin, ModelAdmin):  # type: ignore[misc]
+class PeriodicTaskAdmin(beat_admin.PeriodicTaskAdmin, Page):  # type: ignore[misc]
     """Schedules."""
 
     form = PeriodicTaskForm
@@ -59,10 +59,10 @@ class PeriodicTaskAdmin(beat_admin.PeriodicTaskAdmin, ModelAdmin):  # type: igno
 ADMINS = {
     User: SwitchyardUserAdmin,
     beat.PeriodicTask: PeriodicTaskAdmin,
-    beat.IntervalSchedule: ModelAdmin,
-    beat.SolarSchedule: ModelAdmin,
+    beat.IntervalSchedule: Page,
+    beat.SolarSchedule: Page,
     **{
-        model: type(base.__name__, (base, ModelAdmin), {})
+        model: type(base.__name__, (base, Page), {})
         for model, base in {
             Group: GroupAdmin,
             AuthToken: AuthTokenAdmin,

@@ -84,6 +84,16 @@ def test_pages(superuser: Client, everything: None, model: type[Model]) -> None:
         assert safe(response.content.decode())
 
 
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model._meta.label)
+def test_an_action_on_what_can_be_no_row_is_a_message(superuser: Client, everything: None, model: type[Model]) -> None:
+    form = superuser.get(url(model, "changelist")).context.get("action_form")
+    for action, _ in form.fields["action"].choices if form else ():
+        for chosen in ("x", "9" * 30, "9" * 5000, "é"):
+            data = {"action": action, "_selected_action": chosen, "index": "0"}
+            response = superuser.post(url(model, "changelist"), data)
+            assert response.status_code in {200, 302}, (action, chosen[:30])
+
+
 @pytest.mark.parametrize(
     "kwargs", ['{"rollback": NaN}', r'{"rollback": "\ud800"}', r'{"a\u0000": 1}', "[" * 100_000, "no"]
 )
