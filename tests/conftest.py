@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from datasets_app.samples.source import write_source
+from datasets_app.text import plain
 from tests.modal_plane.app import deploy
 
 if TYPE_CHECKING:
@@ -20,6 +21,14 @@ SAMPLES = {"calendar": 80, "claim-window": 80, "provider-select": 80, "other": 8
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files marked as long go first."""
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """What was logged may hold lone surrogates, which a report cannot carry from one process to another."""
+    report = yield
+    report.sections = [(name, plain(text)) for name, text in report.sections]
+    return report
 
 
 @pytest.fixture(scope="session")
