@@ -20,7 +20,7 @@ from datasets_app.errors import InputError
 from datasets_app.strict_json import parse
 
 
-class SwitchyardUserAdmin(UserAdmin, Page):  # type: ignore[misc, type-arg]
+class SwitchyardUserAdmin(UserAdmin, Page):  # type: ignore[type-arg]
     """Users."""
 
     form = UserChangeForm
