@@ -56,16 +56,13 @@ class Scheduler:
     def reserve(self, deployment: str) -> None:
         """Take a place in the queue for a request that `arrive` or `refuse` will name; EngineBusy if none is left.
 
-        A deployment that has no place always finds one, so that none keeps another out. Others find one until the queue
-        is full, and once it is half full only within their share, which is the same for all that have places.
+        A deployment that has no place finds one beside those of others however many they are: none keeps another out.
         """
         with self._changed:
             self._check_open()
-            held, queue = self._preparing + self._waiting.held, self._limits.queue
-            if mine := held[deployment]:
-                total = self._total()
-                if total >= queue or (2 * total >= queue and mine >= queue // len(held)):
-                    raise EngineBusy("The engine's queue is full: try again later.")
+            total, mine = self._total(), self._preparing[deployment] + self._waiting.held[deployment]
+            if total >= self._limits.queue and (mine or not total):
+                raise EngineBusy("The engine's queue is full: try again later.")
             self._preparing[deployment] += 1
 
     def check(self, job: Job) -> None:
