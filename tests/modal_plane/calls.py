@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import shutil
 import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -17,6 +19,8 @@ from tests.modal_plane.apps import Apps, Function, new_id
 from tests.modal_plane.containers import Container, Machines
 from tests.modal_plane.faults import Faults
 from tests.modal_plane.service import no
+
+logger = logging.getLogger(__name__)
 
 Result = pb.GenericResult
 IDLE_SECONDS = 60.0
@@ -226,7 +230,10 @@ class Calls:
                 for function in {call.function.id: call.function for call in self.waiting}.values():
                     wanted = sum(call.function is function for call in self.waiting)
                     if self.machines.free(function) < wanted and not self.machines.is_full(function):
-                        await self.machines.start(function)
+                        try:
+                            await self.machines.start(function)
+                        except (OSError, shutil.Error):  # as where a volume changes while it is copied
+                            logger.exception("A container could not be started; the next round tries again.")
             await asyncio.sleep(0.03)
 
     def _look_after(self, container: Container) -> None:
