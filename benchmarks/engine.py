@@ -305,31 +305,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--concurrent", type=int, nargs="+", default=[1, 4, 8, 16], help="8 is always among them")
     parser.add_argument("--alone", action="store_true", help="one request at a time only")
     options = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory() as folder:
-        populations = POPULATIONS[:1] if options.alone else POPULATIONS
-        bench = Bench(SIZES[options.size], Path(folder), options.tokens, populations)
-        try:
-            bench.deploy()
-            for stack in (bench.stacks[3, 0], bench.activated):  # warm
-                bench.engine.infer(replace(bench.request(0, 0), stack=stack.digest))
-            for seed in tqdm(range(1, options.rounds + 1), desc="rounds"):
-                bench.alone(seed)
-                if not options.alone:
-                    bench.together(seed, options.concurrent)
-            result = bench.report(options.rounds) | ({} if options.alone else bench.report_together())
-        finally:
-            bench.engine.close()
-    result["ratios"] = bench.ratios
-    for name, values in result["ms"].items():  # type: ignore[attr-defined]
-        print(f"{name:40} {values['median']:9.0f} ms  ({values['low']:.0f} to {values['high']:.0f})")
-    for name, values in bench.ratios.items():
-        print(f"{name:40} {values['median']:9.3f}     ({values['low']:.3f} to {values['high']:.3f})")
-    text = json.dumps(result, indent=2)
-    RESULTS.mkdir(exist_ok=True)
+    if options.rounds < 1:
+        parser.error("--rounds: at least 1")
     kind = "-alone" if options.alone else ""
     size = "" if options.size == default else f"-{options.size}"
-    (RESULTS / f"engine{size}{kind}.json").write_text(text + "\n")
-    print(text)
+    path = RESULTS / f"engine{size}{kind}.json"
+    RESULTS.mkdir(exist_ok=True)
+    for result in measured(options):
+        path.write_text(json.dumps(result, indent=2) + "\n")  # a long measurement may be broken off
+    for name, values in result["ms"].items():
+        print(f"{name:40} {values['median']:9.0f} ms  ({values['low']:.0f} to {values['high']:.0f})")
+    for name, values in result["ratios"].items():
+        print(f"{name:40} {values['median']:9.3f}     ({values['low']:.3f} to {values['high']:.3f})")
+    print(path.read_text())
 
 
 if __name__ == "__main__":

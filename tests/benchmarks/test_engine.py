@@ -11,9 +11,17 @@ from benchmarks import engine
 
 
 def test_single_requests_of_the_tiny_base_are_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, alone, written = tmp_path / "engine-tiny-alone.json", engine.Bench.alone, []
+
+    def watched(bench: engine.Bench, number: int) -> None:
+        written.append(json.loads(path.read_bytes())["rounds"] if path.exists() else 0)
+        alone(bench, number)
+
     monkeypatch.setattr(engine, "RESULTS", tmp_path)
+    monkeypatch.setattr(engine.Bench, "alone", watched)
     engine.main(["--size", "tiny", "--rounds", "2", "--tokens", "3", "--alone"])
-    result = json.loads((tmp_path / "engine-tiny-alone.json").read_bytes())
+    assert written == [0, 1], "each round is on record before the next begins"
+    result = json.loads(path.read_bytes())
     assert result["alone"].keys() >= {"plain_over_expert_only", "alora_over_expert_only", "fresh_base_over_expert_only"}
     for ratio in result["ratios"].values():
         assert 0 < ratio["low"] <= ratio["median"] <= ratio["high"]
