@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import fcntl
-import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -13,6 +11,7 @@ from pathlib import Path
 
 from controlplane.env import DATA, ROOT
 from controlplane.supervisor import LOCK
+from datasets_app.locks import held
 
 
 class Refused(Exception):  # noqa: N818
@@ -56,18 +55,11 @@ def reset(agreed: bool) -> None:
 def unused(path: Path) -> Iterator[None]:
     """Hold the lock, if there is one; Refused if somebody else does."""
     try:
-        lock = os.open(path, os.O_RDWR)
-    except FileNotFoundError:
-        yield
-        return
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
+        with held(path):
+            yield
     except BlockingIOError:
         what = f"The job {path.parent.name}" if path.name == "claim" else "The installation"
         raise Refused(f"{what} still runs in {DATA}: stop it first.") from None
-    finally:
-        os.close(lock)
 
 
 def size(path: Path) -> int:

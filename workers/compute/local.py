@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import signal
@@ -13,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from datasets_app.locks import held
 from workers.compute.logs import tail
 from workers.compute.types import JobSpec, JobState, JobStatus, Progress
 from workers.recipes.execute import RESERVE, RESERVE_BYTES
@@ -103,16 +103,10 @@ class LocalCompute:
     def _is_alive(folder: Path) -> bool:
         """Whether some process holds the claim's lock."""
         try:
-            descriptor = os.open(folder / "claim", os.O_RDWR)
-        except FileNotFoundError:
-            return False
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with held(folder / "claim"):
+                return False
         except BlockingIOError:
             return True
-        finally:
-            os.close(descriptor)
-        return False
 
 
 def _has_claimed(folder: Path) -> bool:

@@ -6,14 +6,11 @@ a run under way needs, whatever its age.
 
 from __future__ import annotations
 
-import fcntl
 import logging
-import os
 import shutil
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -28,6 +25,7 @@ from django.db import DatabaseError, IntegrityError, transaction
 from django.db.models import Max, Model, QuerySet
 
 from adapters.models import Evaluation
+from datasets_app.locks import held
 from datasets_app.models import PreparedDataset, RoutingDataset, SourceDataset
 from workers.kinds.outputs import PARTIAL
 from workers.models import Attempt, Notice, Pipeline, Run, Slot
@@ -119,7 +117,7 @@ def _put_aside(folder: Path | None) -> Path | None:
     if folder is None or not folder.exists():
         return None
     aside = folder.with_name(f"{PARTIAL}{uuid.uuid4().hex}")
-    with _locked(folder):
+    with held(folder / ".lock"):
         folder.rename(aside)  # in one step: a job that begins now finds all of it or nothing
     return aside
 
@@ -134,21 +132,6 @@ def _remove(folder: Path | None) -> int:
 def _size(folder: Path | None) -> int:
     files = folder.rglob("*") if folder else ()
     return sum(path.stat().st_size for path in files if path.is_file() and not path.is_symlink())
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold the lock that a job holds while it works in the folder, if there is one; BlockingIOError if one does."""
-    try:
-        lock = os.open(folder / ".lock", os.O_RDWR)
-    except FileNotFoundError:
-        yield
-        return
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    finally:
-        os.close(lock)
 
 
 def _is_ours(folder: Path) -> bool:
