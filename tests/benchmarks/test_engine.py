@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from adapters.backbone.loading import load_model
+from adapters.backbone.spec import BaseSpec
 from benchmarks import engine
 
 
@@ -23,6 +25,7 @@ def test_single_requests_of_the_tiny_base_are_measured(tmp_path: Path, monkeypat
     assert written == [0, 1], "each round is on record before the next begins"
     result = json.loads(path.read_bytes())
     assert result["alone"].keys() >= {"plain_over_expert_only", "alora_over_expert_only", "fresh_base_over_expert_only"}
+    assert result["size"]["parameters"] == sum(p.numel() for p in load_model(BaseSpec()).parameters())
     for ratio in result["ratios"].values():
         assert 0 < ratio["low"] <= ratio["median"] <= ratio["high"]
     assert result["bytes"]["deployed"] <= result["bytes"]["peak"]
