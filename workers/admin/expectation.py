@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 
 from django.conf import settings
@@ -25,9 +25,13 @@ PIPELINES = {
 
 
 def expectation(kinds: Mapping[str, Sequence[str]]) -> SafeString:
-    """A line for each."""
-    backend = settings.COMPUTE_DEFAULT
-    each = cache(lambda kind: estimate(kind, HERE.get(kind, backend)))
-    rows = ((name, together(map(each, steps))) for name, steps in kinds.items())
-    listed = format_html_join("", "<br>{}: {}", rows)
-    return format_html("What it will take on {}, going by the last runs:{}", backend, listed)
+    """A line for each, with what it will take on each backend."""
+    each = cache(estimate)
+
+    def lines(steps: Sequence[str]) -> Iterator[str]:
+        for backend in settings.COMPUTE:
+            if any(HERE.get(kind, backend) == backend for kind in steps):
+                yield f"on {backend} {together(each(kind, HERE.get(kind, backend)) for kind in steps)}"
+
+    listed = format_html_join("", "<br>{}: {}", ((name, "; ".join(lines(steps))) for name, steps in kinds.items()))
+    return format_html("What it will take, going by the last runs:{}", listed)

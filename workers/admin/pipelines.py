@@ -26,6 +26,7 @@ from datasets_app.admin.forms import JSONObjectField
 from datasets_app.errors import InputError
 from datasets_app.models import SourceDataset
 from workers.admin.account import AccountBanner
+from workers.admin.backends import BackendField
 from workers.admin.expectation import PIPELINES, expectation
 from workers.admin.permissions import LaunchPermissions
 from workers.admin.progress import bar
@@ -66,6 +67,7 @@ class PipelineForm(forms.ModelForm):  # type: ignore[type-arg]
         widget=UnfoldAdminSelectWidget,
         help_text="When the new router goes live.",
     )
+    backend = BackendField(help_text="Where its steps run.")
     expert = forms.CharField(
         required=False,
         max_length=64,
@@ -134,7 +136,8 @@ class PipelineForm(forms.ModelForm):  # type: ignore[type-arg]
     def launch(self, user: User) -> Pipeline:
         """Call the service that the wish is for."""
         wish = self.cleaned_data
-        named: dict[str, Any] = {"pipeline": wish["name"] or None, "user": user}
+        common: dict[str, Any] = {"backend": wish["backend"] or None, "user": user}
+        named: dict[str, Any] = {"pipeline": wish["name"] or None, **common}
         given: dict[str, Any] = {
             "negatives": [source.name for source in wish["negatives"]] or None,
             "samples_per_class": wish["samples_per_class"],
@@ -155,7 +158,7 @@ class PipelineForm(forms.ModelForm):  # type: ignore[type-arg]
                 return reevaluate(fresh_samples=wish["fresh_samples"], rollback=wish["rollback"], **named)
         chosen = {key: value for key, value in given.items() if value is not None}
         router = wish["router"] or "router"
-        return launch_router_pipeline(wish["name"] or None, adapters=adapters, router=router, user=user, **chosen)
+        return launch_router_pipeline(wish["name"] or None, adapters=adapters, router=router, **common, **chosen)
 
 
 @admin.register(Pipeline)
@@ -169,7 +172,7 @@ class PipelineAdmin(AccountBanner, LaunchPermissions, ServiceAdmin):
     date_hierarchy = "created_at"
     actions = ["cancel_pipelines", "retry_pipelines"]
     launch_fieldsets = [
-        (None, {"fields": ["kind", "name", "live"]}),
+        (None, {"fields": ["kind", "name", "live", "backend"]}),
         ("The expert to add", {"fields": ["expert", "source", "files"]}),
         (
             "The router",

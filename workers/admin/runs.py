@@ -17,6 +17,7 @@ from unfold.admin import TabularInline
 from datasets_app.admin.base import ServiceAdmin, action, display, link, pretty
 from datasets_app.admin.forms import JSONObjectField
 from workers.admin.account import AccountBanner
+from workers.admin.backends import BackendField
 from workers.admin.expectation import RUNS, expectation
 from workers.admin.permissions import LaunchPermissions
 from workers.admin.progress import bar, percent, words
@@ -70,7 +71,7 @@ class RunAdmin(AccountBanner, LaunchPermissions, ServiceAdmin):
     date_hierarchy = "created_at"
     actions = ["cancel_runs", "retry_runs"]
     inlines = [AttemptInline]
-    launch_fields = ["kind", "name", "params"]
+    launch_fields = ["kind", "name", "backend", "params"]
     fieldsets = [
         (
             None,
@@ -124,6 +125,7 @@ class RunAdmin(AccountBanner, LaunchPermissions, ServiceAdmin):
         if obj is None and "name" in form.base_fields:
             form.base_fields["name"].required = False
             form.base_fields["kind"].help_text = expectation(RUNS)
+            form.base_fields["backend"] = BackendField(help_text="Where it runs.")
             form.base_fields["params"] = JSONObjectField(
                 widget=form.base_fields["params"].widget,
                 initial=dict,
@@ -133,7 +135,8 @@ class RunAdmin(AccountBanner, LaunchPermissions, ServiceAdmin):
 
     def save_model(self, request: HttpRequest, obj: Run, form: Any, change: bool) -> None:
         """Call the service."""
-        run = launch(obj.kind, obj.params, name=obj.name or None, user=cast(User, request.user))
+        backend = form.cleaned_data["backend"] or None
+        run = launch(obj.kind, obj.params, name=obj.name or None, backend=backend, user=cast(User, request.user))
         obj.pk = run.pk
         obj.refresh_from_db()
 

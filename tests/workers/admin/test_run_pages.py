@@ -56,6 +56,23 @@ def test_adding_a_run_launches_it(root: Client) -> None:
     assert run.created_by == User.objects.get()
 
 
+def test_a_job_runs_where_the_form_says(root: Client) -> None:
+    """Each step of a pipeline, too, but for those that run here alone; said with what each place will take."""
+    dataset = make_routing_dataset()
+    make_experts()
+    wish = {"kind": "preprocess", "name": "there", "params": json.dumps({"dataset": dataset.name}), "backend": "modal"}
+    assert root.post(f"{RUNS}add/", wish).status_code == 302
+    assert Run.objects.get(name="there").backend == "modal"
+    wish = {"name": "first", "kind": "router", "adapters": EXPERTS, "backend": "modal"}
+    assert root.post(f"{PIPELINES}add/", wish).status_code == 302
+    assert {run.backend for run in Pipeline.objects.get().steps} == {"modal"}
+    for page in (RUNS, PIPELINES):
+        shown = root.get(f"{page}add/").content.decode()
+        assert "evaluate: on local no earlier run to go by; on modal at most" in shown
+        refused = root.post(f"{page}add/", {**wish, "backend": "nowhere"})
+        assert "nowhere is not one of the available choices" in refused.content.decode()
+
+
 NO_OBJECTS = [
     "[1]",
     '"x"',
