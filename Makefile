@@ -39,7 +39,7 @@ bench-engine: install  ## what stacking, batching and many adapters cost; ratios
 	$(BIN)/python -m benchmarks.engine
 
 test-postgres: install  ## the same tests on PostgreSQL: that of DATABASE_URL, or Debian's package
-	PYTHONPATH=.:platform $(BIN)/python -m tests.postgres
+	PYTHONPATH=.:platform $(BIN)/python -m tests.postgres --numprocesses auto --maxprocesses 4
 
 chaos: install  ## a thousand kills against real processes
 	$(BIN)/python -m benchmarks.chaos

@@ -9,13 +9,13 @@ import json
 import os
 import shutil
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ import pytest
 
 from controlplane.processes import free_port, supervisor
 from datasets_app.samples.source import write_source
+from tests.postgres import fresh_database
 
 pytestmark = pytest.mark.long
 
@@ -92,11 +93,23 @@ class Installation:
 
     def status(self, run: str) -> str:
         """The run's status; a failed or cancelled one fails the test with its error."""
-        with closing(sqlite3.connect(self.data / "db.sqlite3", timeout=20)) as database:
-            rows = database.execute("SELECT status, error FROM workers_run WHERE name = ? ORDER BY id DESC", (run,))
-            found = rows.fetchone()
-        assert found[0] not in ("failed", "cancelled"), found
-        return str(found[0])
+        with self.client() as client:
+            newest, *_ = client.get("/api/v1/runs/", params={"name": run}).raise_for_status().json()["results"]
+        assert newest["status"] not in ("failed", "cancelled"), newest
+        return str(newest["status"])
+
+    @cached_property
+    def token(self) -> str:
+        """A user's."""
+        made: str = self.shell(
+            "from knox.models import AuthToken; from django.contrib.auth.models import User; "
+            "print(json.dumps(AuthToken.objects.create(User.objects.create_user('tester'))[1]))"
+        )
+        return made
+
+    def client(self) -> httpx.Client:
+        """For the API."""
+        return httpx.Client(base_url=self.url, headers={"Authorization": f"Token {self.token}"}, timeout=60)
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 240) -> None:
@@ -123,17 +136,18 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installat
         environment.pop(secret, None)  # the installation makes its own
     (data / "home").mkdir()
     here = Installation(data, environment, f"http://127.0.0.1:{port}")
-    here.manage("migrate", "--verbosity", "0")
-    with (data / "processes.log").open("wb") as log:
+    with ExitStack() as stack:
+        if url := environment.get("DATABASE_URL"):
+            environment["DATABASE_URL"] = stack.enter_context(fresh_database(url))
+        here.manage("migrate", "--verbosity", "0")
+        log = stack.enter_context((data / "processes.log").open("wb"))
         words = supervisor("broker", "engine", "web", "beat")
         processes = subprocess.Popen(words, cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True)
-    here.start_worker()
-    try:
+        stack.callback(processes.wait, 90)
+        stack.callback(processes.send_signal, signal.SIGTERM)
+        here.start_worker()
+        stack.callback(here.kill_workers)
         yield here
-    finally:
-        here.kill_workers()
-        processes.send_signal(signal.SIGTERM)
-        processes.wait(90)
 
 
 def files_for(name: str, installation: Installation) -> Path:
@@ -178,12 +192,7 @@ def live(installation: Installation) -> Installation:
 
 @pytest.fixture(scope="module")
 def client(live: Installation) -> Iterator[httpx.Client]:
-    token = live.shell(
-        "from knox.models import AuthToken; from django.contrib.auth.models import User; "
-        "user, _ = User.objects.get_or_create(username='tester'); "
-        "print(json.dumps(AuthToken.objects.create(user)[1]))"
-    )
-    with httpx.Client(base_url=live.url, headers={"Authorization": f"Token {token}"}, timeout=60) as client:
+    with live.client() as client:
         yield client
 
 
