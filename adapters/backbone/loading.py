@@ -10,6 +10,7 @@ from torch import nn
 from transformers import AutoConfig, AutoTokenizer, Qwen3VLForConditionalGeneration
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
+from adapters.backbone.patches import as_product
 from adapters.backbone.processor import ScreenshotProcessor
 from adapters.backbone.spec import BaseError, BaseSpec, fingerprint, pick_dtype
 
@@ -65,5 +66,7 @@ def load_model(spec: BaseSpec) -> Qwen3VLForConditionalGeneration:
         if isinstance(error, BaseError):
             raise
         raise BaseError(f"Base model {spec.path!r} cannot be loaded: {error}") from error
+    embed: Any = model.model.visual.patch_embed
+    embed.proj = as_product(embed.proj)
     loaded: Qwen3VLForConditionalGeneration = nn.Module.to(model, device).eval().requires_grad_(False)
     return loaded

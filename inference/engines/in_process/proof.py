@@ -21,7 +21,7 @@ from inference.engines.in_process.runner import Runner
 TOLERANCE = {"float32": (1e-4, 5e-3), "float16": (5e-3, 1e-2), "bfloat16": (3e-2, 6e-2)}
 """By dtype, how far a logit may lie from the recorded one, on the same and on another kind of device.
 
-In units of the largest recorded logit. float32 on another device: GPUs convolve in TF32."""
+In units of the largest recorded logit. float32 on another device: a GPU may multiply in TF32."""
 
 KEPT = 8  # readings of the base, a few megabytes each
 

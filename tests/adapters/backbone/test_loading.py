@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
+from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
 from adapters.backbone.loading import load_model, load_processor, resolve_device
 from adapters.backbone.spec import TINY_BASE, BaseError, BaseSpec, fingerprint, pick_dtype, pixel_budget
@@ -66,3 +68,15 @@ def test_the_fingerprint_follows_the_content_and_not_the_place(tmp_path: Path) -
     assert fingerprint(BaseSpec(path=str(copy))) == fingerprint(BaseSpec())
     (copy / "config.json").write_text((copy / "config.json").read_text() + "\n")
     assert fingerprint(BaseSpec(path=str(copy))) != fingerprint(BaseSpec())
+
+
+def test_patches_are_read_by_a_product_that_gives_what_the_convolution_does() -> None:
+    model = load_model(BaseSpec())
+    convolving = Qwen3VLForConditionalGeneration(Qwen3VLConfig.from_pretrained(TINY_BASE)).eval()
+    convolving.load_state_dict(load_file(TINY_BASE / "model.safetensors"), strict=False)
+    torch.manual_seed(0)
+    patches, grid = torch.randn(64, 3 * 2 * 16 * 16), torch.tensor([[1, 8, 8]])
+    with torch.no_grad():
+        told, truth = (each.model.visual(patches, grid).pooler_output for each in (model, convolving))
+    assert not any(isinstance(module, torch.nn.Conv3d) for module in model.modules())
+    torch.testing.assert_close(told, truth, rtol=1e-4, atol=1e-4)
