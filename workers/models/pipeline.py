@@ -41,10 +41,12 @@ class Pipeline(models.Model):
     version = models.PositiveIntegerField(default=0)
     lease_until = models.DateTimeField(null=True, blank=True, help_text="Until then one worker concludes it.")
     trouble = models.TextField(blank=True, help_text="What last kept the platform from concluding it.")
+    failing_since = models.DateTimeField(
+        null=True, blank=True, help_text="Since when each try to conclude it has failed."
+    )
     cancel_requested_at = models.DateTimeField(null=True, blank=True)
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
-    retried_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:

@@ -29,9 +29,9 @@ from inference.engines.base import EngineError
 from inference.judgement import judge
 from workers.models import Pipeline, Run
 from workers.selectors import with_runs
-from workers.services.limits import limit
-from workers.services.loading import load
-from workers.services.moves import LEASE
+from workers.services.limits import has_failed
+from workers.services.loading import StillLoading, load
+from workers.services.moves import FINE, LEASE
 from workers.services.notices import tell
 from workers.services.reevaluating import alarm
 from workers.states import ACTIVE, Status
@@ -86,11 +86,12 @@ def conclude(pipeline: Pipeline) -> None:
         raise
     except InputError as error:
         _settle(pipeline, _failure(conclusion, str(error)))
+    except StillLoading:
+        fenced(pipeline, lease_until=None)
+        raise
     except Exception as error:
-        ended = max(run.finished_at for run in steps if run.finished_at)
-        ended = max(ended, pipeline.retried_at or ended)
-        if timezone.now() < ended + limit("FINALIZE"):
-            fenced(pipeline, lease_until=None)
+        if not has_failed(pipeline, "FINALIZE"):
+            fenced(pipeline, lease_until=None, failing_since=pipeline.failing_since or timezone.now())
             raise
         _settle(pipeline, _failure(conclusion, f"It could not go live: {error}"))
 
@@ -190,7 +191,7 @@ def _settle(pipeline: Pipeline, conclusion: Conclusion) -> None:
     switch = conclusion.switch
     with _at_once(pipeline):
         live = switch.stack if switch else None
-        outcome: dict[str, Any] = {"outcome": conclusion.outcome, "verdict": conclusion.words, "trouble": ""}
+        outcome: dict[str, Any] = {"outcome": conclusion.outcome, "verdict": conclusion.words, **FINE}
         promoted = {"promoted": live} if live else {}  # what it once put live, it has put live
         if not fenced(pipeline, **outcome, **promoted, finished_at=timezone.now(), lease_until=None):
             return

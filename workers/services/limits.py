@@ -1,4 +1,4 @@
-"""How long a run may stay where it is (`settings.RUN_LIMITS`), and what happens then."""
+"""How long a run or a pipeline may stay where it is (`settings.RUN_LIMITS`), and what happens then."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from django.conf import settings
 from django.utils import timezone
 
-from workers.models import Run
+from workers.models import Pipeline, Run
 from workers.states import Status
 
 
@@ -31,9 +31,9 @@ def limit(name: str) -> timedelta:
     return timedelta(seconds=settings.RUN_LIMITS[name])
 
 
-def has_failed(run: Run, name: str) -> bool:
-    """Whether each try to take the run's step has failed, for longer than the limit."""
-    return run.failing_since is not None and timezone.now() > run.failing_since + limit(name)
+def has_failed(work: Run | Pipeline, name: str) -> bool:
+    """Whether each try to take it a step on has failed, for longer than the limit."""
+    return work.failing_since is not None and timezone.now() > work.failing_since + limit(name)
 
 
 def ending(run: Run) -> Ending | None:

@@ -10,6 +10,7 @@ from inference.engines.types import StackSpec
 from inference.services import get_engine
 
 PATIENCE = 2.0  # seconds that a round waits
+LONGEST = 3600.0  # seconds after which it has failed: no engine takes so long
 FORGOTTEN_AFTER = 60.0  # seconds after which nobody has come for a result: it may not be so any more
 
 _under_way: dict[str, Loading] = {}  # by the stack's digest
@@ -26,6 +27,7 @@ class Loading(threading.Thread):
         super().__init__(name="loading", daemon=True)
         self.engine, self.stack = engine, stack
         self.error: Exception | None = None
+        self.began = time.monotonic()
         self.ended = float("inf")
 
     def run(self) -> None:
@@ -40,16 +42,18 @@ class Loading(threading.Thread):
 def load(stack: StackSpec) -> None:
     """Return when the engine holds the stack; StillLoading if that takes longer than a round can wait.
 
-    The call goes on in a thread. Another process, or this one after it was killed, may call a second time: `deploy` is
-    idempotent. Raises what the engine raises.
+    The call goes on in a thread. Another process, or this one after it was killed or had to give the thread up, may
+    call a second time: `deploy` is idempotent. Raises what the engine raises, and EngineError after `LONGEST`.
     """
     loading = _under_way.get(stack.digest)
     if loading is None or time.monotonic() - loading.ended > FORGOTTEN_AFTER:
         loading = _under_way[stack.digest] = Loading(get_engine(), stack)
         loading.start()
     loading.join(PATIENCE)
-    if loading.is_alive():
+    if loading.is_alive() and time.monotonic() - loading.began < LONGEST:
         raise StillLoading("The engine still loads the stack.")
     del _under_way[stack.digest]
+    if loading.is_alive():
+        raise EngineError(f"The engine has not loaded the stack within {LONGEST / 60:.0f} min.")
     if loading.error is not None:
         raise loading.error

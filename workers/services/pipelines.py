@@ -21,7 +21,7 @@ from datasets_app.strict_json import check_json
 from workers.kinds import HERE
 from workers.models import Pipeline, Run
 from workers.services.launching import TRIES, NameTaken, cancel, launch, numbered, relaunch
-from workers.services.moves import want_end
+from workers.services.moves import FINE, want_end
 from workers.states import UNSUCCESSFUL, Status
 
 
@@ -204,8 +204,8 @@ def retry_pipeline(pipeline: Pipeline) -> Pipeline:
 
 def _reopen(pipeline: Pipeline) -> None:
     """Take the outcome back, and with it whatever somebody is concluding at this moment."""
-    again: dict[str, Any] = {"outcome": "", "verdict": "", "trouble": "", "finished_at": None, "lease_until": None}
-    again |= {"cancel_requested_at": None, "retried_at": timezone.now()}
+    again: dict[str, Any] = {"outcome": "", "verdict": "", "finished_at": None, "cancel_requested_at": None}
+    again |= {**FINE, "lease_until": None}
     Pipeline.objects.filter(pk=pipeline.pk).update(version=F("version") + 1, **again)
     pipeline.refresh_from_db()
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import linecache
 import sys
 import threading
+from collections.abc import Iterator
+from datetime import timedelta
 from types import FrameType
 from typing import Any
 
@@ -267,6 +269,73 @@ def test_an_engine_that_loads_for_long_holds_no_round_up_and_is_asked_once(
     monkeypatch.setattr(loading, "PATIENCE", 30)
     conclude_all()
     assert (world.live, len(asked)) == (world.stack, 1)
+
+
+def test_an_engine_that_is_down_for_long_fails_the_pipeline(world: World, engine: RecordingEngine) -> None:
+    """From the first try that failed on: before that, the platform itself may have been off."""
+    engine.error = EngineError("The engine is not running.")
+    pipeline = world.pipeline(GOOD, WITHOUT)
+    Run.objects.update(finished_at=timezone.now() - timedelta(hours=8))
+    conclude_all()
+    pipeline.refresh_from_db()
+    since = pipeline.failing_since
+    assert (pipeline.outcome, pipeline.trouble) == ("", "The engine is not running.")
+    conclude_all()
+    pipeline.refresh_from_db()
+    assert pipeline.failing_since == since is not None
+    Pipeline.objects.update(failing_since=since - timedelta(minutes=31))
+    conclude_all()
+    pipeline.refresh_from_db()
+    assert (pipeline.outcome, pipeline.verdict) == ("failed", "It could not go live: The engine is not running.")
+    retry_pipeline(pipeline)
+    conclude_all()
+    pipeline.refresh_from_db()
+    assert pipeline.outcome == ""
+    engine.error = None
+    conclude_all()
+    pipeline.refresh_from_db()
+    assert (pipeline.outcome, pipeline.failing_since, world.live) == ("succeeded", None, world.stack)
+
+
+@pytest.fixture
+def endless(engine: RecordingEngine, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[object]]:
+    """An engine that loads without end, and what it was asked to load; no round waits for it."""
+    over, asked = threading.Event(), []
+
+    def deploy(stack: object) -> None:
+        asked.append(stack)
+        over.wait(30)
+
+    monkeypatch.setattr(engine, "deploy", deploy)
+    monkeypatch.setattr(loading, "PATIENCE", 0.01)
+    yield asked
+    over.set()
+
+
+def test_to_load_for_long_is_no_failure(world: World, endless: list[object]) -> None:
+    """Nor does it take back that everything before has failed."""
+    pipeline = world.pipeline(GOOD, WITHOUT)
+    Run.objects.update(finished_at=timezone.now() - timedelta(hours=8))
+    for since in (None, timezone.now() - timedelta(hours=8)):
+        Pipeline.objects.update(failing_since=since)
+        conclude_all()
+        pipeline.refresh_from_db()
+        assert "still loads" in pipeline.trouble
+        assert (pipeline.outcome, pipeline.failing_since) == ("", since)
+
+
+def test_to_load_without_end_is_one(world: World, endless: list[object], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another try begins anew, of a pipeline that is opened again, too."""
+    pipeline = world.pipeline(GOOD, WITHOUT)
+    monkeypatch.setattr(loading, "LONGEST", 0.0)
+    conclude_all()
+    pipeline.refresh_from_db()
+    assert "has not loaded the stack within" in pipeline.trouble
+    assert pipeline.failing_since is not None
+    Pipeline.objects.update(failing_since=timezone.now() - timedelta(minutes=31))
+    conclude_all()
+    pipeline.refresh_from_db()
+    assert (pipeline.outcome, len(endless)) == ("failed", 2)
 
 
 def test_what_a_pipeline_has_put_live_stays_on_record(world: World, engine: RecordingEngine) -> None:

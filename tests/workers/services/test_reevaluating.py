@@ -116,7 +116,7 @@ def test_a_rollback_that_fails_keeps_the_words_of_the_fall_and_is_an_alert_itsel
 ) -> None:
     engine.error = error
     pipeline = vigil(world, evaluated(world.version, world.stack, {**GOOD, "calendar": 25}), rollback=True)
-    Run.objects.update(finished_at=timezone.now() - timedelta(hours=1))
+    Pipeline.objects.update(failing_since=timezone.now() - timedelta(hours=1))
     conclude_all()
     pipeline.refresh_from_db()
     assert (pipeline.outcome, live()) == ("failed", world.stack)
