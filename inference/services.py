@@ -74,7 +74,7 @@ def promote(version: AdapterVersion, *, force: bool = False, user: User | None =
     """Put the router `version`, with the current experts, live; the old stack serves until the moment of the switch.
 
     Refused with an InputError unless the version was evaluated and, where another stack serves, beats that one on
-    the same samples (see `judge`); `force` leaves the comparison out, never the loading.
+    the same samples, no expert answering worse (see `judge`); `force` leaves the comparison out, never the loading.
     """
     stack, serving, reason = build_stack(version), champion(), "Forced."
     evaluation = Evaluation.objects.filter(version=version).first()

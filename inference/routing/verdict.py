@@ -1,4 +1,4 @@
-"""Which of two routers is better, judged on the same samples."""
+"""Which of two is better, judged on the same samples."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Verdict:
 
     def __str__(self) -> str:
         return (
-            f"{self.outcome}: of {self.samples} samples only the challenger routes {self.wins} right, "
+            f"{self.outcome}: of {self.samples} samples only the challenger gets {self.wins} right, "
             f"only the champion {self.losses} (exact McNemar test, p = {self.p:.3g})"
         )
 
@@ -57,9 +57,9 @@ def fisher(right_then: int, n_then: int, right_now: int, n_now: int) -> float:
 
 
 def compare(champion: Mapping[str, bool], challenger: Mapping[str, bool], alpha: float = ALPHA) -> Verdict:
-    """Compare which samples (by id) each router got right; ValueError unless they are the same samples."""
+    """Compare which samples (by id) each got right; ValueError unless they are the same samples."""
     if champion.keys() != challenger.keys():
-        raise ValueError("The two routers were evaluated on different samples.")
+        raise ValueError("The two were evaluated on different samples.")
     wins = sum(challenger[key] and not champion[key] for key in champion)
     losses = sum(champion[key] and not challenger[key] for key in champion)
     p = mcnemar(wins, losses)

@@ -194,6 +194,15 @@ def test_cancel_ends_a_pipeline_rather_than_its_run_of_that_name(capsys: pytest.
     assert later.status == Status.CANCELLED
 
 
+def test_what_serves_is_evaluated_with_its_own_experts() -> None:
+    """Whichever versions are current by now."""
+    make_champion()
+    make_routing_dataset()
+    call_command("evaluate", "--serving", "--dataset-name", "routing_20260101_120000", "--stack", "--detach")
+    params = Run.objects.get().params
+    assert (params["serving"], params["stack"], params["run"], params["adapter"]) == (True, True, None, None)
+
+
 def test_interrupting_leaves_the_pipeline_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """And says how to end it."""
 

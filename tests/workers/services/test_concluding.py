@@ -15,7 +15,7 @@ from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from adapters.models import AdapterVersion, Alias, Evaluation, Promotion, Stack
+from adapters.models import Adapter, AdapterVersion, Alias, Evaluation, Promotion, Stack
 from adapters.services import build_stack, switch_champion
 from adapters.switch import Switch
 from datasets_app.errors import InputError
@@ -34,13 +34,24 @@ OLD, NEW = ("calendar", "claim-window"), "provider-select"
 pytestmark = pytest.mark.django_db
 
 
-def evaluated(version: AdapterVersion, stack: Stack, right: dict[str, int], of: int = 40) -> Evaluation:
-    """An evaluation on `of` samples of each class, of which the first `right[class]` were routed right."""
-    samples = [
-        {"id": f"{label}_{n}", "label": label, "routed": label if n < hits else "?", "correct": n < hits,
-         "end_to_end": {"valid": True, "exact": n < hits}}
+def evaluated(
+    version: AdapterVersion,
+    stack: Stack | None,
+    right: dict[str, int],
+    of: int = 40,
+    answers: dict[str, int | None] | None = None,
+) -> Evaluation:
+    """An evaluation on `of` samples of each class, of which the first `right[class]` were routed right, and the first
+    `answers[class]`, by default as many, answered right; of None nobody knows the answers."""
+    exact = {**right, **(answers or {})}
+    samples: list[dict[str, Any]] = [
+        {"id": f"{label}_{n}", "label": label, "routed": label if n < hits else "?", "correct": n < hits}
         for label, hits in right.items() for n in range(of)
     ]  # fmt: skip
+    for sample in samples:
+        hits, n = exact[sample["label"]], int(sample["id"].rpartition("_")[2])
+        if stack is not None and hits is not None:
+            sample["end_to_end"] = {"valid": True, "exact": n < hits}
     share = sum(right.values()) / len(samples)
     return Evaluation.objects.create(
         version=version, stack=stack, dataset_name="held-out", dataset_digest=digest("held-out"), samples=len(samples),
@@ -58,13 +69,29 @@ class World:
         self.version = make_version(self.serving.router.adapter, (*OLD, NEW))
         self.stack = build_stack(self.version)
 
-    def pipeline(self, new: dict[str, int], old: dict[str, int], name: str = "add", **fields: Any) -> Pipeline:
-        """A pipeline whose runs are over, with what the two routers got right of 40 of each class."""
+    def replace(self, name: str) -> Stack:
+        """The challenger's stack with a newer version of the expert `name`, which is current from now on."""
+        make_version(Adapter.objects.get(name=name))
+        self.stack = build_stack(self.version)
+        return self.stack
+
+    def pipeline(
+        self,
+        new: dict[str, int],
+        old: dict[str, int],
+        name: str = "add",
+        answers: dict[str, int | None] | None = None,
+        **fields: Any,
+    ) -> Pipeline:
+        """A pipeline whose runs are over, with what the two routers got right of 40 of each class, and how many the new
+        one's stack answered right."""
         defaults = {"kind": Pipeline.Kind.ADD_EXPERT, "live": Pipeline.Live.IF_BETTER}
         pipeline = Pipeline.objects.create(name=name, **{**defaults, **fields})
-        subjects = [(self.version, self.stack, new), (self.serving.router, self.serving, old)]
-        for step, (version, stack, right) in enumerate(subjects):
-            evaluation = evaluated(version, stack, right)
+        evaluations = [
+            evaluated(self.version, self.stack, new, answers=answers),
+            evaluated(self.serving.router, self.serving, old),
+        ]
+        for step, evaluation in enumerate(evaluations):
             row = {"kind": Run.Kind.EVALUATE, "pipeline": pipeline, "step": step, "evaluation": evaluation}
             make_run(f"{name}-{step}", Status.SUCCEEDED, finished_at=timezone.now(), **row)
         return pipeline
@@ -105,7 +132,7 @@ def test_a_better_router_goes_live_once(world: World, engine: RecordingEngine) -
         conclude_all()
     pipeline.refresh_from_db()
     assert (pipeline.outcome, pipeline.promoted) == ("succeeded", world.stack)
-    assert "only the challenger routes 40 right" in pipeline.verdict
+    assert "only the challenger gets 40 right" in pipeline.verdict
     assert "It is live." in pipeline.verdict
     assert world.live == world.stack
     made = Promotion.objects.get()
@@ -146,7 +173,7 @@ def test_of_a_year_of_nightly_evaluations_a_verdict_reads_but_three_reports(worl
     with CaptureQueriesContext(connection) as queries:
         judge(world.stack, world.serving, Evaluation.objects.get(pk=challenger.pk))
     read = [query["sql"] for query in queries if '"report"' in query["sql"]]
-    assert len(read) <= 3  # the challenger's; the champion's, for all classes and for those that both know
+    assert len(read) <= 3  # the challenger's; the champion's, of the router and of its stack
 
 
 def test_the_serving_router_with_other_experts_must_answer_better(world: World, engine: RecordingEngine) -> None:
@@ -154,7 +181,7 @@ def test_the_serving_router_with_other_experts_must_answer_better(world: World, 
     evaluated(router, world.serving, {"calendar": 25, "claim-window": 40})
     make_version(world.serving.experts.get(adapter__name="calendar").adapter)
     other = build_stack(router)
-    with pytest.raises(InputError, match=r"with these experts .* was never evaluated on the same samples"):
+    with pytest.raises(InputError, match=r"with calendar v2 in the place of calendar v1 was never compared"):
         promote(router)
     evaluated(router, other, {"calendar": 25, "claim-window": 40})
     with pytest.raises(InputError, match="with other experts, by right answers"):
@@ -163,6 +190,105 @@ def test_the_serving_router_with_other_experts_must_answer_better(world: World, 
     better = evaluated(router, other, {"calendar": 40, "claim-window": 40})
     assert promote(router) == world.live == other
     assert Promotion.objects.get().evaluation == better
+
+
+def test_an_expert_that_answers_worse_does_not_go_live_behind_a_better_router(
+    world: World, engine: RecordingEngine
+) -> None:
+    world.replace("calendar")
+    pipeline = world.pipeline(GOOD, WITHOUT, answers={"calendar": 20})
+    conclude_all()
+    pipeline.refresh_from_db()
+    assert "beats the serving" in pipeline.verdict
+    assert "With calendar v2 in the place of calendar v1 its class is answered worse" in pipeline.verdict
+    assert "only the champion 20" in pipeline.verdict
+    assert (world.live, engine.deployed) == (world.serving, [])
+
+
+@pytest.mark.parametrize("answers", [{"calendar": 40}, {"calendar": 37}, {NEW: 0}])
+def test_another_version_of_an_expert_that_answers_as_well_goes_live(
+    world: World, engine: RecordingEngine, answers: dict[str, int | None]
+) -> None:
+    """Not significantly worse, that is; on a class that is new there is nothing to compare with."""
+    stack = world.replace("calendar")
+    pipeline = world.pipeline(GOOD, WITHOUT, answers=answers)
+    conclude_all()
+    pipeline.refresh_from_db()
+    assert world.live == stack
+    assert "Right answers on the classes that both know: undecided: of 80 samples" in pipeline.verdict
+
+
+def test_better_answers_elsewhere_do_not_hide_a_worse_expert(world: World, engine: RecordingEngine) -> None:
+    """Neither those of a better router nor those of another expert."""
+    world.replace("calendar")
+    old = {"calendar": 40, "claim-window": 10, NEW: 0}
+    pipeline = world.pipeline(GOOD, old, answers={"calendar": 20})
+    conclude_all()
+    pipeline.refresh_from_db()
+    assert "its class is answered worse" in pipeline.verdict
+    assert world.live == world.serving
+
+    world.version = world.serving.router
+    world.replace("claim-window")
+    evaluated(world.version, world.stack, {"calendar": 30, "claim-window": 40, NEW: 0})
+    with pytest.raises(InputError, match="With calendar v2 in the place of calendar v1 its class is answered worse"):
+        promote(world.version)
+
+
+def test_better_routes_with_worse_answers_do_not_go_live(world: World, engine: RecordingEngine) -> None:
+    pipeline = world.pipeline(GOOD, WITHOUT, answers={"calendar": 30})
+    conclude_all()
+    pipeline.refresh_from_db()
+    assert "Right answers on the classes that both know: worse: of 80 samples" in pipeline.verdict
+    assert world.live == world.serving
+
+
+def test_by_hand_no_expert_goes_live_that_was_not_compared_with_the_one_that_serves(
+    world: World, engine: RecordingEngine
+) -> None:
+    """Not on evaluations of the routers alone, nor on those of other stacks; `force` asks for none."""
+    router = world.serving.router
+    evaluated(world.version, world.stack, GOOD)
+    evaluated(router, world.serving, WITHOUT)
+    stack = world.replace("calendar")
+    never = r"router v2 with calendar v2 in the place of calendar v1 was never compared .* `evaluate --serving"
+    for mine in (None, None, stack):
+        with pytest.raises(InputError, match=never):
+            promote(world.version)
+        evaluated(world.version, mine, GOOD)
+    Evaluation.objects.filter(stack=world.serving).update(stack=None)
+    with pytest.raises(InputError, match=never):
+        promote(world.version)
+    assert (world.live, engine.deployed) == (world.serving, [])
+    evaluated(router, world.serving, WITHOUT)
+    assert promote(world.version) == world.live == stack
+
+
+def test_by_hand_the_experts_that_serve_need_no_evaluation_with_another_router(
+    world: World, engine: RecordingEngine
+) -> None:
+    """Nor do those of classes that the serving router does not know."""
+    evaluated(world.version, None, GOOD)
+    evaluated(world.serving.router, None, WITHOUT)
+    stack = world.replace(NEW)
+    assert promote(world.version) == world.live == stack
+
+
+def test_an_expert_of_whose_class_no_answers_are_known_is_not_judged(world: World, engine: RecordingEngine) -> None:
+    stack = world.replace("calendar")
+    for version, of, right in ((world.version, stack, GOOD), (world.serving.router, world.serving, WITHOUT)):
+        evaluated(version, of, right, answers={"calendar": None})
+    with pytest.raises(InputError, match="held-out holds no sample of it with a known answer"):
+        promote(world.version)
+    assert promote(world.version, force=True) == world.live == stack
+
+
+def test_the_first_to_serve_is_compared_with_nothing(engine: RecordingEngine) -> None:
+    make_version(make_champion().experts.get(adapter__name="calendar").adapter)
+    Alias.objects.all().delete()
+    router = AdapterVersion.objects.get(adapter__name="router")
+    evaluated(router, None, {"calendar": 40, "claim-window": 40})
+    assert promote(router).experts.filter(adapter__name="calendar", number=2).exists()
 
 
 def test_never_makes_a_challenger(world: World, engine: RecordingEngine) -> None:

@@ -21,6 +21,7 @@ class Command(RunCommand):
         subject = parser.add_mutually_exclusive_group(required=True)
         subject.add_argument("--run-name", help="train run whose adapter is evaluated")
         subject.add_argument("--adapter", help="adapter whose current version is evaluated")
+        subject.add_argument("--serving", action="store_true", help="the router that serves, with its own experts")
         parser.add_argument("--dataset-name", required=True, help="preprocessed dataset")
         parser.add_argument("--stack", action="store_true", help="let the experts answer, too")
         parser.add_argument("--max-samples", type=int, help="default: all")
@@ -30,6 +31,7 @@ class Command(RunCommand):
         params = {
             "run": options["run_name"],
             "adapter": options["adapter"],
+            "serving": options["serving"],
             "dataset": options["dataset_name"],
             "stack": options["stack"],
             "max_samples": options["max_samples"],
