@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from django.db.models import Prefetch, QuerySet
 
+from adapters.models import AdapterVersion
 from datasets_app.errors import InputError
-from datasets_app.models import RoutingDataset, SourceDataset
-from datasets_app.selectors import get_dataset
+from datasets_app.models import PreparedDataset, RoutingDataset, SourceDataset
+from datasets_app.selectors import get_dataset, get_prepared
 from workers.models import Attempt, Pipeline, Run
+from workers.states import Status
 
 HEAVY = ("summary", "spec")
 """What of a run may be some MB, and is shown on its own page alone."""
@@ -58,3 +60,28 @@ def find_dataset(name: str) -> RoutingDataset | SourceDataset:
         if run is not None and run.routing_dataset is not None:
             return run.routing_dataset
     return get_dataset(name)
+
+
+def prepared_for(run: Run, base: str, version: AdapterVersion | None = None) -> PreparedDataset:
+    """The prepared form, for the base `base`, of the dataset that `run` names: what an earlier try of it read, or what
+    its pipeline made, or what `version` was trained from; where none of these tells, the newest.
+
+    Two forms of a source dataset may hold out other screens, so none takes another's place: InputError if that one has
+    been deleted, or if there is none at all.
+    """
+    name, nothing = run.params["dataset"], Run.objects.none()
+    of_name = Run.objects.filter(params__dataset=name)
+    made = of_name.filter(pipeline=run.pipeline, kind=Run.Kind.PREPROCESS, status=Status.SUCCEEDED)
+    trained = of_name.filter(adapter_version=version, kind=Run.Kind.TRAIN, inputs__has_key="prepared_dataset")
+    told = [
+        *([run.inputs["prepared_dataset"]] if "prepared_dataset" in run.inputs else []),
+        *(made if run.pipeline else nothing).values_list("prepared_dataset", flat=True),
+        *(trained if version else nothing).values_list("inputs__prepared_dataset", flat=True),
+    ]
+    if not told:
+        return get_prepared(find_dataset(name), base)
+    prepared = PreparedDataset.objects.filter(pk=told[0], base=base).first()
+    if prepared is None:
+        words = "was prepared as for this work has been deleted, or is for another base model: launch all of it anew."
+        raise InputError(f"What dataset {name!r} {words}")
+    return prepared

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
 
 from adapters.models import Alias, Promotion, Stack
 from adapters.selectors import sharing
@@ -22,6 +24,11 @@ class StackAdmin(ReadOnlyAdmin):
     fields = ["digest", "router_link", "expert_links", "sharing_links", "alias_labels", "evaluated", "created_at"]
     readonly_fields = fields
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Stack]:
+        """With the experts and the aliases."""
+        stacks: QuerySet[Stack] = super().get_queryset(request)
+        return stacks.prefetch_related("experts__adapter", "aliases")
+
     @display(description="stack", ordering="digest")
     def name(self, obj: Stack) -> str:
         """The digest."""
@@ -35,7 +42,7 @@ class StackAdmin(ReadOnlyAdmin):
     @display(description="experts")
     def expert_links(self, obj: Stack) -> str:
         """The experts' versions."""
-        return links(obj.experts.select_related("adapter"))
+        return links(obj.experts.all())
 
     @display(description="continue the router's prefix")
     def sharing_links(self, obj: Stack) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from django.contrib import admin
+from django.db.models import Prefetch, QuerySet
+from django.http import HttpRequest
 from django.template.defaultfilters import filesizeformat
 from django.utils.html import format_html
 
 from adapters.admin.adapters import KIND_COLOURS
-from adapters.models import AdapterVersion
+from adapters.models import AdapterVersion, Evaluation
 from datasets_app.admin.base import ReadOnlyAdmin, display, link, links, pretty
 
 
@@ -33,6 +35,11 @@ class AdapterVersionAdmin(ReadOnlyAdmin):
     ]
     readonly_fields = fields
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[AdapterVersion]:
+        """Each with its newest evaluation."""
+        versions: QuerySet[AdapterVersion] = super().get_queryset(request)
+        return versions.prefetch_related(Prefetch("evaluations", Evaluation.objects.all()[:1], to_attr="newest"))
+
     @display(description="kind", ordering="adapter__kind", label=KIND_COLOURS)
     def kind_label(self, obj: AdapterVersion) -> str:
         """Expert or router."""
@@ -52,7 +59,7 @@ class AdapterVersionAdmin(ReadOnlyAdmin):
     @display(description="newest evaluation")
     def best(self, obj: AdapterVersion) -> str:
         """With its interval."""
-        evaluation = obj.evaluations.first()
+        evaluation = next(iter(obj.newest), None)  # type: ignore[attr-defined] - `get_queryset` has read it
         if evaluation is None:
             return link(None)
         return link(evaluation, f"{evaluation.accuracy:.1%} ({evaluation.ci_low:.1%}–{evaluation.ci_high:.1%})")

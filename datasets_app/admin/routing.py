@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
 
 from datasets_app.admin.base import ReadOnlyAdmin, display, links, pretty, short
 from datasets_app.models import RoutingDataset
@@ -18,6 +20,11 @@ class RoutingDatasetAdmin(ReadOnlyAdmin):
     date_hierarchy = "created_at"
     fields = ["name", "path", "content", "drawn_from", "prepared_as", "about", "created_at"]
     readonly_fields = fields
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[RoutingDataset]:
+        """With the sources."""
+        datasets: QuerySet[RoutingDataset] = super().get_queryset(request)
+        return datasets.prefetch_related("sources")
 
     @display(description="content")
     def content(self, obj: RoutingDataset) -> str:

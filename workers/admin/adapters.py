@@ -14,6 +14,7 @@ from adapters.admin import AdapterAdmin, AdapterVersionAdmin
 from adapters.models import Adapter, AdapterVersion
 from datasets_app.admin.base import action, display, launched, links
 from datasets_app.errors import InputError
+from datasets_app.models import PreparedDataset
 from datasets_app.places import is_place
 from inference.engines.base import EngineError
 from inference.services import promote
@@ -60,7 +61,7 @@ class LaunchingVersionAdmin(LaunchPermissions, AdapterVersionAdmin):
     """The same, with the run that made it, and what can be done with it."""
 
     actions = ["evaluate", "promote_router"]
-    fields = ["adapter_link", "made_by", *AdapterVersionAdmin.fields[1:]]
+    fields = ["adapter_link", "made_by", "trained_from", *AdapterVersionAdmin.fields[1:]]
     readonly_fields = fields
 
     @display(description="made by")
@@ -68,9 +69,15 @@ class LaunchingVersionAdmin(LaunchPermissions, AdapterVersionAdmin):
         """The run that trained or fetched it; none for local files."""
         return links(obj.runs.filter(kind__in=[Run.Kind.TRAIN, Run.Kind.FETCH]))
 
+    @display(description="trained from")
+    def trained_from(self, obj: AdapterVersion) -> str:
+        """The very prepared dataset, whose held-out side it has not seen."""
+        keys = obj.runs.filter(kind=Run.Kind.TRAIN).values_list("inputs__prepared_dataset", flat=True)
+        return links(PreparedDataset.objects.filter(pk__in=[key for key in keys if key is not None]))
+
     @action(description="Evaluate on what they were trained from", permissions=["launch"])
     def evaluate(self, request: HttpRequest, queryset: QuerySet[AdapterVersion]) -> None:
-        """On the held-out split of the train run's dataset."""
+        """On the held-out side of the very prepared dataset."""
         user = cast(User, request.user)
         self.apply(request, queryset, lambda version: launch(Run.Kind.EVALUATE, evaluation_of(version), user=user))
 

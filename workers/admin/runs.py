@@ -37,6 +37,13 @@ STATUS_COLOURS = {
     Status.CANCELLED.value: "warning",
 }
 MAX_WATCHED = 200
+RESULTS = (
+    "routing_dataset",
+    "prepared_dataset__routing_dataset",
+    "prepared_dataset__source_dataset",
+    "adapter_version__adapter",
+    "evaluation__version__adapter",
+)
 
 
 class AttemptInline(TabularInline):  # type: ignore[misc]
@@ -59,14 +66,6 @@ class RunAdmin(AccountBanner, LaunchPermissions, ServiceAdmin):
 
     list_display = ["name", "kind", "status_label", "progress_bar", "result", "created_at"]
     list_filter = ["status", "kind", "backend"]
-    list_select_related = [
-        "routing_dataset",
-        "prepared_dataset__routing_dataset",
-        "prepared_dataset__source_dataset",
-        "adapter_version__adapter",
-        "evaluation__version__adapter",
-        "reused_from",
-    ]
     search_fields = ["name", "error"]
     date_hierarchy = "created_at"
     actions = ["cancel_runs", "retry_runs"]
@@ -181,9 +180,9 @@ class RunAdmin(AccountBanner, LaunchPermissions, ServiceAdmin):
         self.apply(request, queryset, retry)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Run]:
-        """Without what is some MB of an evaluation."""
+        """With what came of them, but without what is some MB of an evaluation."""
         runs: QuerySet[Run] = super().get_queryset(request)
-        return listed(runs).defer("evaluation__report")
+        return listed(runs).select_related(*RESULTS).defer("evaluation__report")
 
     @display(description="status", ordering="status", label=STATUS_COLOURS)
     def status_label(self, obj: Run) -> str:

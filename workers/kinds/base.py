@@ -39,8 +39,8 @@ class Kind(Protocol):
     def check(self, params: Any) -> None:
         """Refuse parameters that cannot work now, with an InputError, before anything is queued."""
 
-    def resolve(self, params: Any) -> Resolved:
-        """Names resolved to paths and rows, once for all attempts. InputError fails the run."""
+    def resolve(self, run: Run) -> Resolved:
+        """Names in its parameters resolved to paths and rows, once for all attempts. InputError fails the run."""
 
     def finalize(self, run: Run, outputs: Path) -> dict[str, Any]:
         """Record the result; return the run's fields to set. Repeating it changes nothing."""

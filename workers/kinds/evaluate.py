@@ -13,12 +13,11 @@ from adapters.selectors import champion, get_adapter
 from adapters.services import build_stack, configured_base, record_evaluation, store
 from datasets_app.errors import InputError
 from datasets_app.models import PreparedDataset
-from datasets_app.selectors import get_prepared
 from workers.kinds.base import Params as BaseParams
 from workers.kinds.base import Resolved
 from workers.kinds.outputs import keep
 from workers.models import Run
-from workers.selectors import find_dataset
+from workers.selectors import find_dataset, prepared_for
 
 
 class Params(BaseParams):
@@ -74,10 +73,11 @@ def _version(params: Params) -> AdapterVersion:
     return run.adapter_version
 
 
-def resolve(params: Params) -> Resolved:
+def resolve(run: Run) -> Resolved:
     """The recipe's spec, and which version and stack it is about."""
+    params = Params.model_validate(run.params)
     version, base, files = _version(params), configured_base(), store()
-    prepared = get_prepared(find_dataset(params.dataset), base.fingerprint)
+    prepared = prepared_for(run, base.fingerprint, version)
     spec: dict[str, Any] = {
         "data": prepared.path,
         "base": base.path,

@@ -55,8 +55,9 @@ def check(params: Params) -> None:
             get_source(params.source)
 
 
-def resolve(params: Params) -> Resolved:
+def resolve(run: Run) -> Resolved:
     """The recipe's spec."""
+    params = Params.model_validate(run.params)
     base = configured_base()
     where = {"what": params.what, "place": params.place, "environment": _environment()}
     if params.what == "source":

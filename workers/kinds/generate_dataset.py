@@ -64,8 +64,9 @@ def check(params: Params) -> None:
     _classes(params)
 
 
-def resolve(params: Params) -> Resolved:
+def resolve(run: Run) -> Resolved:
     """The recipe's spec."""
+    params = Params.model_validate(run.params)
     sources = [
         {"label": label, "path": source.path, "negative": negative} for label, source, negative in _classes(params)
     ]

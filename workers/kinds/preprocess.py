@@ -30,8 +30,9 @@ def check(params: Params) -> None:
     find_dataset(params.dataset)
 
 
-def resolve(params: Params) -> Resolved:
+def resolve(run: Run) -> Resolved:
     """The recipe's spec."""
+    params = Params.model_validate(run.params)
     base = configured_base()
     optional = params.model_dump(include={"max_pixels", "split", "seed"}, exclude_none=True)
     dataset = find_dataset(params.dataset)

@@ -13,11 +13,10 @@ from adapters.selectors import get_adapter
 from adapters.services import add_version, configured_base, register_adapter
 from datasets_app.errors import InputError
 from datasets_app.models import RoutingDataset
-from datasets_app.selectors import get_prepared
 from workers.kinds.base import Params as BaseParams
 from workers.kinds.base import Resolved
 from workers.models import Run
-from workers.selectors import find_dataset
+from workers.selectors import find_dataset, prepared_for
 
 
 class Params(BaseParams):
@@ -45,10 +44,11 @@ def check(params: Params) -> None:
         raise InputError(f"adapter: {params.adapter!r} is an expert; a routing dataset trains a router.")
 
 
-def resolve(params: Params) -> Resolved:
+def resolve(run: Run) -> Resolved:
     """The recipe's spec."""
+    params = Params.model_validate(run.params)
     base = configured_base()
-    prepared = get_prepared(find_dataset(params.dataset), base.fingerprint)
+    prepared = prepared_for(run, base.fingerprint)
     spec = {
         **params.config,
         "data": prepared.path,
@@ -57,7 +57,8 @@ def resolve(params: Params) -> Resolved:
         "device": settings.BASE_MODEL["device"],
         "dtype": settings.BASE_MODEL["dtype"],
     }
-    return Resolved(spec, digests={prepared.path: prepared.digest, base.path: base.fingerprint}, owner=params.adapter)
+    digests = {prepared.path: prepared.digest, base.path: base.fingerprint}
+    return Resolved(spec, {"prepared_dataset": prepared.pk}, digests, owner=params.adapter)
 
 
 def finalize(run: Run, outputs: Path) -> dict[str, Any]:

@@ -116,12 +116,13 @@ def _check(spec: Spec, prepared: Prepared) -> None:
 
 
 def _claim_work(spec: Spec, prepared: Prepared, work: Path) -> None:
-    """Checkpoints of another spec, base or dataset are never resumed from; where those lie does not matter."""
+    """Checkpoints of another spec, base or dataset, or of the same one split otherwise, are never resumed from; where
+    those lie does not matter."""
     fields = spec.model_dump(mode="json", exclude={"data", "base", "base_revision", "threads", "cache_mb"})
-    identity = json.dumps({"spec": fields, "base": prepared.card.base, "data": prepared.dataset})
+    identity = json.dumps({"spec": fields, "data": prepared.model_dump(mode="json")})
     claim = work / "training.json"
     if claim.is_file() and claim.read_text(encoding="utf-8") != identity:
-        raise InputError(f"{str(work)!r} holds the checkpoints of another training: use a new work folder.")
+        raise InputError(f"{str(work)!r} holds the checkpoints of another training: use a new name or work folder.")
     work.mkdir(parents=True, exist_ok=True)
     write_atomically(claim, identity)
 

@@ -106,7 +106,7 @@ def add_expert(
     expert_train = like_router | (train_expert or {})
 
     def steps(stem: str) -> list[Step]:
-        trained = expert_steps(stem, "-expert", name, label, expert_train, drawn.get("seed"))
+        trained = expert_steps(stem, "-expert", name, label, expert_train, drawn)
         return [
             *fetch_steps(fetches),
             *(trained if adapter is None else []),

@@ -41,9 +41,10 @@ def launch(
     step: int = 0,
     reuse: bool = False,
     time_limit: int | None = None,
+    inputs: dict[str, int] | None = None,
 ) -> Run:
     """Queue a run and say so to the workers. `reuse` lets it take the result of an equal run instead of working;
-    `time_limit` is in seconds from its first launch.
+    `time_limit` is in seconds from its first launch, `inputs` the rows that are settled before.
 
     A name whose run is under way or has succeeded with the same parameters returns that run; with others it is an
     InputError, as is one outside `pipeline`, every parameter that cannot work, and a cost over a cap. Without a name
@@ -70,6 +71,7 @@ def launch(
                     step=step,
                     reuse=reuse and kind not in HERE,  # who knows what lies there now
                     time_limit=time_limit,
+                    inputs=inputs or {},
                     created_by=user,
                 )
         except IntegrityError:  # somebody else was first
@@ -154,7 +156,8 @@ def retry(run: Run) -> Run:
 
 
 def relaunch(run: Run) -> Run:
-    """A new run of the same work."""
+    """A new run of the same work, from the same prepared dataset; what serves, it asks anew."""
+    settled = {name: key for name, key in run.inputs.items() if name == "prepared_dataset"}
     return launch(
         run.kind,
         run.params,
@@ -165,6 +168,7 @@ def relaunch(run: Run) -> Run:
         step=run.step,
         reuse=run.reuse,
         time_limit=run.time_limit,
+        inputs=settled,
     )
 
 

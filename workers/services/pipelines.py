@@ -116,12 +116,13 @@ def launch_expert_pipeline(
 
 
 def expert_steps(
-    stem: str, part: str, adapter: str, source: str, train: dict[str, Any], seed: int | None = None
+    stem: str, part: str, adapter: str, source: str, train: dict[str, Any], drawn: dict[str, Any] | None = None
 ) -> list[Step]:
-    """From a source dataset to a trained expert; `seed` is the split's, and `part` goes before the steps' names."""
-    split = {} if seed is None else {"seed": seed}
+    """From a source dataset, split as the routing dataset with the parameters `drawn`, to a trained expert; `part` goes
+    before the steps' names."""
+    sides = {key: value for key, value in (drawn or {}).items() if key in ("seed", "split")}
     return [
-        Step(Run.Kind.PREPROCESS, f"{part}-preprocess", {"dataset": source, **split}),
+        Step(Run.Kind.PREPROCESS, f"{part}-preprocess", {"dataset": source, **sides}),
         Step(Run.Kind.TRAIN, f"{part}-train", {"dataset": source, "adapter": adapter, "config": train}),
     ]
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import json
 import logging
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from itertools import product
 from typing import Any
 
 from celery.exceptions import SoftTimeLimitExceeded
@@ -124,9 +126,19 @@ def last_match(crontab: Any, now: datetime) -> datetime | None:
             and day.day in crontab.day_of_month
             and day.isoweekday() % 7 in crontab.day_of_week
         ):
-            for hour in sorted(crontab.hour, reverse=True):
-                for minute in sorted(crontab.minute, reverse=True):
-                    moment = datetime(day.year, day.month, day.day, hour, minute, tzinfo=crontab.tz).astimezone(UTC)
-                    if moment <= now:
-                        return moment
+            past = [moment for moment in _moments(crontab, day) if moment <= now]
+            if past:
+                return max(past)
     return None
+
+
+def _moments(crontab: Any, day: date) -> Iterator[datetime]:
+    """When the crontab is due on that day, in UTC. Where the clock is set back, a schedule of every hour is due both
+    times that the clock shows an hour; a time of day is due once."""
+    both = len(crontab.hour) == 24
+    for hour, minute in product(crontab.hour, crontab.minute):
+        shown = datetime(day.year, day.month, day.day, hour, minute, tzinfo=crontab.tz)
+        first, second = shown.astimezone(UTC), shown.replace(fold=1).astimezone(UTC)
+        yield first
+        if both and second > first:  # it is earlier where the clock is set forward and never shows that time
+            yield second

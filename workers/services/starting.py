@@ -34,8 +34,7 @@ def start(run: Run) -> None:
         return
     if not run.spec:
         try:
-            module = get_kind(run.kind)
-            resolved = module.resolve(module.Params.model_validate(run.params))
+            resolved = get_kind(run.kind).resolve(run)
         except InputError as error:
             move(run, Status.FAILED, error=str(error))
             return

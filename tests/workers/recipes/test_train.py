@@ -191,6 +191,19 @@ def test_another_trainings_checkpoints_are_not_resumed(
         train.run(Spec(data=prepared_folder, **SHORT | {"seed": 1}), job)
 
 
+def test_checkpoints_of_the_same_dataset_split_otherwise_are_not_resumed(
+    prepared_folder: Path, uninterrupted: RecordingJob, tmp_path: Path
+) -> None:
+    """They may have learnt what is held out now."""
+    data = shutil.copytree(prepared_folder, tmp_path / "data")
+    facts = json.loads((data / PREPROCESS_FILE).read_text())
+    (data / PREPROCESS_FILE).write_text(json.dumps(facts | {"split_seed": 7}))
+    job = RecordingJob(tmp_path / "job")
+    job.work = uninterrupted.work
+    with pytest.raises(InputError, match="checkpoints of another training"):
+        train.run(Spec(data=data, **SHORT), job)
+
+
 def test_a_training_that_changes_nothing_is_refused(prepared_folder: Path, tmp_path: Path) -> None:
     still = SHORT | {"learning_rate": 1e-45, "max_steps": 1, "eval_every": 1}
     with pytest.raises(RecipeError, match="changes nothing"):

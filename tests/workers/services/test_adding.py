@@ -38,7 +38,10 @@ from workers.states import Status
 
 pytestmark = pytest.mark.django_db
 
-DRAWN = {"adapters": ["calendar", "claim-window"], "negatives": ["other"], "samples_per_class": 77, "seed": 5}
+DRAWN = {
+    "adapters": ["calendar", "claim-window"], "negatives": ["other"], "samples_per_class": 77, "seed": 5,
+    "split": [0.6, 0.2, 0.2],
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -76,7 +79,8 @@ def test_the_new_router_keeps_classes_negatives_and_parameters(serving: None, so
     drawn = steps[""].params
     assert drawn["adapters"] == ["calendar", "claim-window", "provider-select"]
     assert (drawn["negatives"], drawn["samples_per_class"], drawn["seed"]) == (["other"], 77, 5)
-    assert steps["-expert-preprocess"].params["seed"] == 5, "the same screens are held out for all"
+    learnt = steps["-expert-preprocess"].params
+    assert (learnt["seed"], learnt["split"]) == (5, [0.6, 0.2, 0.2]), "the same screens are held out for all"
     assert steps["-train"].params["config"] == {"max_steps": 9}
     for suffix, subject in (("-evaluate", {"run": "add-train"}), ("-serving", {"serving": True})):
         assert {**subject, "dataset": "add", "stack": True}.items() <= steps[suffix].params.items()

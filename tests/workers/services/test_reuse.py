@@ -52,16 +52,16 @@ def test_equal_work_takes_the_earlier_result(generate: dict[str, object], drive:
 
 
 def test_a_source_that_has_changed_is_other_work(experts: list[str], tmp_path: Path) -> None:
-    params = generate_dataset.Params(adapters=tuple(experts))
-    before = fingerprint("generate_dataset", generate_dataset.resolve(params))
-    assert fingerprint("generate_dataset", generate_dataset.resolve(params)) == before
+    run = Run(params={"adapters": experts})
+    before = fingerprint("generate_dataset", generate_dataset.resolve(run))
+    assert fingerprint("generate_dataset", generate_dataset.resolve(run)) == before
     copy = shutil.copytree(SourceDataset.objects.get(name="calendar").path, tmp_path / "calendar")
     register_source("calendar", copy)
-    assert fingerprint("generate_dataset", generate_dataset.resolve(params)) == before, "moved, not changed"
+    assert fingerprint("generate_dataset", generate_dataset.resolve(run)) == before, "moved, not changed"
     rows = (copy / "data.jsonl").read_text().splitlines()
     (copy / "data.jsonl").write_text("\n".join(rows[1:]) + "\n")
     register_source("calendar", copy)
-    assert fingerprint("generate_dataset", generate_dataset.resolve(params)) != before
+    assert fingerprint("generate_dataset", generate_dataset.resolve(run)) != before
 
 
 def test_the_same_source_under_another_name_is_prepared_for_itself(experts: list[str], drive: Drive) -> None:
@@ -87,7 +87,7 @@ def test_equal_training_for_another_adapter_is_other_work(db: None) -> None:
     prepared.base = configured_base().fingerprint
     prepared.save()
     work = [
-        fingerprint("train", train.resolve(train.Params(dataset=dataset.name, adapter=name)))
+        fingerprint("train", train.resolve(Run(params={"dataset": dataset.name, "adapter": name})))
         for name in ("router", "router", "second")
     ]
     assert work[0] == work[1] != work[2]

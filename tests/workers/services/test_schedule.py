@@ -183,6 +183,31 @@ def test_the_newest_minute_that_a_crontab_matches(
     assert last_match(crontab, datetime(*now, tzinfo=UTC)) == datetime(*expected, tzinfo=UTC)  # type: ignore[misc, arg-type]
 
 
+@pytest.mark.parametrize(
+    ("minute", "hour", "day", "expected"),
+    [
+        ("*/20", "*", (2026, 10, 25), "00:00 00:20 00:40 01:00 01:20 01:40 02:00 02:20 02:40"),
+        ("30", "*", (2026, 10, 25), "23:30 00:30 01:30 02:30"),
+        ("30", "2", (2026, 10, 25), "00:30"),
+        ("0", "2,3", (2026, 10, 25), "00:00 02:00"),
+        ("*/20", "*", (2026, 3, 29), "00:00 00:20 00:40 01:00 01:20 01:40 02:00 02:20 02:40"),
+        ("30", "2", (2026, 3, 29), "01:30"),
+    ],
+)
+def test_when_the_clock_is_set_no_slot_is_lost_or_comes_twice(
+    hourly: PeriodicTask, minute: str, hour: str, day: tuple[int, int, int], expected: str
+) -> None:
+    """In Berlin 2:00 to 3:00 comes twice in autumn, and not at all in spring. A time of day is one slot then, too."""
+    crontab = CrontabSchedule.objects.create(minute=minute, hour=hour, timezone="Europe/Berlin")
+    PeriodicTask.objects.update(interval=None, crontab=crontab)
+    midnight = datetime(*day, tzinfo=UTC)
+    run_due(midnight - timedelta(minutes=31))
+    for minutes in range(0, 180, 5):
+        run_due(midnight + timedelta(minutes=minutes))
+    due = Slot.objects.exclude(pipeline=None).order_by("at").values_list("at", flat=True)
+    assert " ".join(f"{at:%H:%M}" for at in due) == expected
+
+
 def test_a_schedule_that_cannot_be_read_holds_no_run_up(monkeypatch: pytest.MonkeyPatch) -> None:
     advanced: list[bool] = []
 
