@@ -8,7 +8,7 @@ import sqlite3
 from contextlib import suppress
 from pathlib import Path
 
-from datasets_app.text import plain
+from datasets_app.text import cut_urls, plain
 
 FULL = "The disk is full: free some room and try again; nothing that was saved is lost."
 
@@ -33,7 +33,7 @@ def is_disk_full(error: BaseException | None) -> bool:
 
 def explain(error: BaseException) -> str:
     """The error in words, for people."""
-    return FULL if is_disk_full(error) else plain(f"{type(error).__name__}: {error}")
+    return FULL if is_disk_full(error) else plain(cut_urls(f"{type(error).__name__}: {error}"))
 
 
 def has_room(folder: Path) -> bool:

@@ -1,10 +1,12 @@
-"""Text that every database, tokenizer and reader takes: without NUL and without half a surrogate pair."""
+"""Text that every database, tokenizer and reader takes: without NUL, half a surrogate pair, or what is a secret."""
 
 from __future__ import annotations
 
 import re
 
 _UNFIT = re.compile("[\0\ud800-\udfff]")
+_URL = re.compile(r"""\b([a-z][a-z0-9+]{0,30}://)(?:[^\s/?#'"<>]*@)?([^\s/?#'"<>@]*)([^\s'"<>]*)""", re.IGNORECASE)
+_CUT = "/\N{HORIZONTAL ELLIPSIS}"
 
 
 def is_plain(text: str) -> bool:
@@ -15,3 +17,13 @@ def is_plain(text: str) -> bool:
 def plain(text: str) -> str:
     """The text with a replacement character for each of them; a file name that is not UTF-8 brings some along."""
     return _UNFIT.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def cut_urls(text: str) -> str:
+    """The text with each URL in it cut down to its host: the rest may be a password, a token or a signature."""
+    return _URL.sub(lambda url: url[1] + url[2] + (_CUT if url[3] else ""), text)
+
+
+def without_user(url: str) -> str:
+    """The URL without user and password before its host."""
+    return re.sub("//[^/]*@", "//", url, count=1)

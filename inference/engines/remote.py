@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import httpx
 
+from datasets_app.text import without_user
 from inference.engines import wire
 from inference.engines.base import EngineError
 from inference.engines.streams import lines
@@ -28,9 +29,9 @@ class RemoteEngine:
     """
 
     def __init__(self, url: str, token: str) -> None:
-        self._url = url.rstrip("/")
+        self._url = without_user(url.rstrip("/"))
         self._client = httpx.Client(
-            base_url=self._url,
+            base_url=url.rstrip("/"),
             headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
             timeout=httpx.Timeout(ANSWER_S, connect=CONNECT_S),
             limits=httpx.Limits(max_connections=None),  # How many requests there may be is the engine's to say.

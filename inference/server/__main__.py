@@ -21,6 +21,7 @@ from aiohttp import web
 from adapters.backbone.spec import BaseSpec
 from adapters.store import Store
 from datasets_app.errors import InputError
+from datasets_app.log import Formatter
 from inference.engines.limits import Limits
 from inference.server.app import build_app
 from inference.server.host import Host, HostedEngine
@@ -87,7 +88,9 @@ def main() -> int:
     except InputError as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     failures: list[int] = []
 
     def failed() -> None:

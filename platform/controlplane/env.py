@@ -7,6 +7,8 @@ import os
 import re
 import secrets
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,15 @@ ROOT = Path(__file__).resolve().parents[2]
 MAX_SOCKET_PATH = 100  # sun_path holds 108 bytes on Linux, 104 on macOS
 
 
+@contextmanager
+def _a_url(name: str) -> Iterator[None]:
+    try:
+        yield
+    except ValueError:
+        words = "what is special in its user or password must be percent-encoded"
+        raise ImproperlyConfigured(f"{name} is no URL: {words}.") from None
+
+
 class Env(environ.Env):  # type: ignore[misc]
     """Says which variable is wrong."""
 
@@ -28,6 +39,16 @@ class Env(environ.Env):  # type: ignore[misc]
             return super().get_value(var, *words, **options)
         except ValueError as error:
             raise ImproperlyConfigured(f"{var}: {error}.") from error
+
+    def db_url(self, var: str, **options: Any) -> Any:
+        """As the parent's; ImproperlyConfigured, which shows nothing of it, for what is no URL."""
+        with _a_url(var):
+            return super().db_url(var, **options)
+
+    def email_url(self, var: str, **options: Any) -> Any:
+        """The same."""
+        with _a_url(var):
+            return super().email_url(var, **options)
 
 
 env = Env(

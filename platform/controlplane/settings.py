@@ -89,7 +89,7 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
         "transaction_mode": "IMMEDIATE",  # take the write lock at once: no deadlock on upgrade
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
     }
-vars().update(env.email_url("EMAIL_URL", "consolemail://"))
+vars().update(env.email_url("EMAIL_URL", default="consolemail://"))
 EMAIL_TIMEOUT = 10
 DEFAULT_FROM_EMAIL = env.str("SWITCHYARD_EMAIL_FROM")
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
@@ -276,8 +276,10 @@ ENGINE_ON_MODAL = env.str("SWITCHYARD_ENGINE") == "modal"
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
+    "formatters": {
+        "line": {"class": "datasets_app.log.Formatter", "format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}
+    },
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": env.str("SWITCHYARD_LOG_LEVEL")},
-    "loggers": {"axes": {"level": "WARNING"}, "django_structlog": {"level": "WARNING"}, "httpx": {"level": "WARNING"}},
+    "loggers": {name: {"level": "WARNING"} for name in ("axes", "django_structlog", "httpx", "httpcore")},
 }

@@ -57,6 +57,11 @@ WRONG = [
     ({"SWITCHYARD_ENV": "prod"}, "SWITCHYARD_ENV is 'prod': give local or production."),
     ({"SWITCHYARD_PROXIES": "-1"}, "SWITCHYARD_PROXIES is '-1': give how many reverse proxies a request passes"),
     ({"SWITCHYARD_INFER_RATE": "10/fortnight"}, "SWITCHYARD_INFER_RATE is '10/fortnight': give requests, at most"),
+    (
+        {"DATABASE_URL": "postgres://us:pa/ss@host/db"},
+        "DATABASE_URL is no URL: what is special in its user or password",
+    ),
+    ({"EMAIL_URL": "smtp://us:pa/ss@host:25"}, "EMAIL_URL is no URL: what is special in its user or password"),
     ({"SWITCHYARD_LOCAL_SLOTS": "two"}, "SWITCHYARD_LOCAL_SLOTS: invalid literal for int()"),
     ({"SWITCHYARD_ENGINE_BATCH": "many"}, "SWITCHYARD_ENGINE_BATCH is 'many': give a whole number from 1 to 256."),
 ]

@@ -39,6 +39,7 @@ class Run(models.Model):
     heartbeat_at = models.DateTimeField(
         null=True, blank=True, help_text="When the progress last changed, or could not have."
     )
+    seen_at = models.DateTimeField(null=True, blank=True, help_text="When somebody last looked after it.")
     time_limit = models.PositiveIntegerField(null=True, blank=True, help_text="Seconds from the first launch.")
     cancel_requested_at = models.DateTimeField(null=True, blank=True)
     error = models.TextField(blank=True)

@@ -18,6 +18,7 @@ from modal.types import FileEntryType
 
 from datasets_app.errors import InputError
 from datasets_app.places import Place
+from datasets_app.text import cut_urls
 from workers.recipes.errors import RecipeError
 
 WAITS = (1.0, 5.0, 20.0, 60.0)
@@ -164,7 +165,9 @@ class Folder:
         except PermissionDeniedError as error:
             raise InputError(f"{where}: the Modal token may not read the volume.") from error
         except (Error, aiohttp.ClientError, ConnectionError, TimeoutError) as error:
-            raise RecipeError(f"{where}: Modal does not answer: {error or type(error).__name__}") from error
+            raise RecipeError(
+                f"{where}: Modal does not answer: {cut_urls(str(error)) or type(error).__name__}"
+            ) from error
 
 
 _FINAL = (NotFoundError, FileNotFoundError, AuthError, PermissionDeniedError)

@@ -18,7 +18,7 @@ from workers.services.concluding import conclude_all
 from workers.services.ending import drop
 from workers.services.following import finish, follow
 from workers.services.long_steps import alone, hand_over, is_long, kept
-from workers.services.moves import trouble
+from workers.services.moves import attend, trouble
 from workers.services.silence import patience
 from workers.services.starting import resume, start
 from workers.states import ACTIVE, Status
@@ -120,6 +120,8 @@ def _cancel_owed(silent: set[str], until: float) -> None:
 
 def advance(run: Run) -> None:
     """Take one run a step on; harmless to repeat."""
+    if run.status != Status.QUEUED and not attend(run):
+        return
     match Status(run.status):
         case Status.QUEUED:
             start(run)

@@ -20,7 +20,7 @@ from workers.selectors import newest_attempt
 from workers.services.ending import close, end, give_up
 from workers.services.limits import Ending, ending, has_failed, limit, longest
 from workers.services.money import charge, over_cap
-from workers.services.moves import FINE, LEASE, move, note, renew
+from workers.services.moves import FINE, LEASE, move, note, renew, take_note
 from workers.states import Status
 
 log = logging.getLogger(__name__)
@@ -83,10 +83,8 @@ def _look(run: Run, attempt: Attempt) -> JobStatus:
         attempt.handle, attempt.silences = job.handle or attempt.handle, 0
         attempt.save(update_fields=["handle", "silences"])
         charge(attempt, job)
-    seen = _seen(run, job)
-    if seen and note(run, **seen):
-        for name, value in seen.items():
-            setattr(run, name, value)
+    if seen := _seen(run, job):
+        take_note(run, **seen)
     return job
 
 

@@ -37,8 +37,8 @@ def has_failed(work: Run | Pipeline, name: str) -> bool:
 
 
 def ending(run: Run) -> Ending | None:
-    """Why the run's job has to end now, if it has to: asked for, out of time, or silent."""
-    now = timezone.now()
+    """Why the run's job has to end as of the last look, if it has to: asked for, out of time, or silent."""
+    now = run.seen_at or timezone.now()
     if run.cancel_requested_at is not None:
         return Ending(Status.CANCELLED, "", run.cancel_requested_at)
     allowed = _allowed(run)

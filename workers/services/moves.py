@@ -14,6 +14,7 @@ from workers.models import Run
 from workers.states import SOURCES, TERMINAL, Status
 
 LEASE = timedelta(seconds=settings.LEASE_SECONDS)
+GAP = timedelta(minutes=1)  # shorter than the time that a job has to end
 FINE: dict[str, Any] = {"trouble": "", "failing_since": None}
 TROUBLE_LENGTH = 500
 
@@ -67,6 +68,31 @@ def want_end(runs: QuerySet[Run]) -> None:
 def note(run: Run, **fields: Any) -> bool:
     """Write what was seen of a run without moving it; False if it has moved since it was read."""
     return bool(Run.objects.filter(pk=run.pk, version=run.version, status=run.status).update(**fields))
+
+
+def take_note(run: Run, **fields: Any) -> bool:
+    """The same, and `run` holds it, too."""
+    noted = note(run, **fields)
+    if noted:
+        for name, value in fields.items():
+            setattr(run, name, value)
+    return noted
+
+
+def attend(run: Run) -> bool:
+    """Write down that somebody looks after the run now; False if it has moved since it was read.
+
+    Since the last look, or the end of the lease that was taken then, `GAP` counts against the run's limits at most: in
+    the rest the machine may have slept or no worker been there, and nobody could have seen the job get on.
+    """
+    now = timezone.now()
+    looks = (run.seen_at, run.lease_until, run.moved_at, run.heartbeat_at, run.created_at)
+    unseen = max(now - max(at for at in looks if at) - GAP, timedelta())
+    seen: dict[str, Any] = {"seen_at": now}
+    for name in ("heartbeat_at", "failing_since"):
+        if since := getattr(run, name):
+            seen[name] = min(since + unseen, now)
+    return take_note(run, **seen)
 
 
 def trouble(run: Run, words: str, *, waits: bool = False, **fields: Any) -> bool:

@@ -17,6 +17,7 @@ from django.core.mail import send_mail
 from django.db import transaction
 from django.utils import timezone
 
+from datasets_app.room import explain
 from workers.models import Notice
 
 log = logging.getLogger(__name__)
@@ -24,6 +25,10 @@ log = logging.getLogger(__name__)
 MAX_TRIES = 10
 FIRST_WAIT = timedelta(seconds=15)  # doubled with every try: the last comes after some two hours
 WEBHOOK_SECONDS = 5.0
+
+
+class NotTaken(Exception):  # noqa: N818 - it says how the notice stands
+    """The receiver did not take a notice; the words do not tell its address, which is a secret with many services."""
 
 
 def tell(key: str, text: str, *, is_alert: bool = False, **facts: Any) -> None:
@@ -62,8 +67,9 @@ def _deliver(channel: Notice.Channel) -> int:
         try:
             SENDERS[channel](notice)
         except Exception as error:
-            log.warning("%s was not delivered: %s", notice, error)
-            Notice.objects.filter(pk=notice.pk).update(error=f"{type(error).__name__}: {error}"[:500])
+            words = explain(error)[:500]
+            log.warning("%s was not delivered: %s", notice, words)
+            Notice.objects.filter(pk=notice.pk).update(error=words)
             if isinstance(error, SoftTimeLimitExceeded):
                 raise
             break
@@ -85,7 +91,12 @@ def _send_webhook(notice: Notice) -> None:
         "X-Switchyard-Signature": signature(settings.NOTIFY["WEBHOOK_SECRET"], body, at),
     }
     url = settings.NOTIFY["WEBHOOK_URL"]
-    httpx.post(url, content=body, headers=headers, timeout=WEBHOOK_SECONDS, trust_env=False).raise_for_status()
+    try:
+        answer = httpx.post(url, content=body, headers=headers, timeout=WEBHOOK_SECONDS, trust_env=False)
+    except httpx.InvalidURL:  # whose words quote it
+        raise NotTaken("SWITCHYARD_WEBHOOK_URL is no URL.") from None
+    if not answer.is_success:
+        raise NotTaken(f"The webhook was answered with {answer.status_code}.")
 
 
 def signature(secret: str, body: bytes, at: int) -> str:

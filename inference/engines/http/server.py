@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 
 from datasets_app.errors import InputError
+from datasets_app.text import without_user
 from inference.engines import wire
 from inference.engines.base import EngineBusy, EngineError, StackNotDeployed
 from inference.engines.streams import lines
@@ -43,9 +44,9 @@ class OpenAIServer:
     """
 
     def __init__(self, url: str, token: str) -> None:
-        self.url = url.rstrip("/")
+        self.url = without_user(url.rstrip("/"))
         self._client = httpx.Client(
-            base_url=self.url,
+            base_url=url.rstrip("/"),
             headers={"Authorization": f"Bearer {token}"} if token else {},
             limits=httpx.Limits(max_connections=None),  # How many requests there may be is the server's to say.
             trust_env=False,  # A proxy has no business between us and our engine.

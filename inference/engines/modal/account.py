@@ -12,6 +12,8 @@ import modal
 from modal import config
 from modal.exception import InvalidError
 
+from datasets_app.text import cut_urls
+
 _OF_FILES = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE}
 _read = -1  # when the file was written that the client has read, in nanoseconds; -1 before the first look
 
@@ -41,6 +43,12 @@ def is_ours(error: BaseException) -> bool:
     if not isinstance(error, OSError) or isinstance(error, aiohttp.ClientError):
         return False
     return error.errno in _OF_FILES or error.filename is not None
+
+
+def sentence(error: BaseException) -> str:
+    """The error in words that may be shown."""
+    text = cut_urls(" ".join(str(error).split()))[:300] or type(error).__name__
+    return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
 def _token() -> tuple[Any, Any]:

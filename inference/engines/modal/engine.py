@@ -20,7 +20,7 @@ from datasets_app.room import explain
 from inference.engines import wire
 from inference.engines.base import EngineBusy, EngineError
 from inference.engines.modal import calls
-from inference.engines.modal.account import is_ours, read_token_anew
+from inference.engines.modal.account import is_ours, read_token_anew, sentence
 from inference.engines.modal.upload import record_stack, upload_adapters
 from inference.engines.streams import told
 from inference.engines.types import Decision, Request, StackedResult, StackSpec, StreamEvent
@@ -242,7 +242,7 @@ class ModalEngine:
         try:
             yield
         except AuthError as error:
-            raise EngineError(f"Modal refuses the token, or there is none: {_line(error)}") from error
+            raise EngineError(f"Modal refuses the token, or there is none: {sentence(error)}") from error
         except NotFoundError as error:
             app = f"the app {self._app!r}" + (f" in version {self._version}" if self._version else "")
             raise EngineError(f"{CLASS} of {app} is not deployed on Modal: {DEPLOY}.") from error
@@ -251,7 +251,7 @@ class ModalEngine:
         except (Error, OSError, aiohttp.ClientError) as error:
             if is_ours(error):
                 raise EngineError(explain(error)) from error
-            raise EngineError(f"Modal does not answer: {_line(error)}") from error
+            raise EngineError(f"Modal does not answer: {sentence(error)}") from error
 
     @contextmanager
     def _quietly(self) -> Iterator[None]:
@@ -275,8 +275,3 @@ def _read(load: Callable[[bytes], T], data: bytes) -> T:
         return load(data)
     except (ValueError, RecursionError) as error:
         raise _wrong() from error
-
-
-def _line(error: BaseException) -> str:
-    text = " ".join(str(error).split())[:300] or type(error).__name__
-    return text if text.endswith((".", "!", "?")) else f"{text}."

@@ -91,12 +91,12 @@ def test_a_full_queue_and_a_late_answer_say_when_to_come_again(world: Any) -> No
         engine.close()
 
 
-def test_nobody_at_the_address(world: Any) -> None:
+def test_nobody_at_the_address_which_is_told_without_its_password(world: Any) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        address = f"http://127.0.0.1:{free.getsockname()[1]}"
-    with pytest.raises(EngineError, match=f"The engine is not running at {address}"):
-        HttpEngine(address, TOKEN, str(world.store.root)).status()
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    with pytest.raises(EngineError, match=f"The engine is not running at http://{address}"):
+        HttpEngine(f"http://us:secret@{address}", TOKEN, str(world.store.root)).status()
 
 
 def test_a_wrong_token_is_told(world: Any, server: str) -> None:

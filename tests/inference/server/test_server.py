@@ -392,12 +392,12 @@ def test_whoever_leaves_a_stream_ends_the_request(fake: FakeEngine, remote: Remo
     eventually(lambda: fake.queued[0].cancelled())
 
 
-def test_nobody_at_the_address() -> None:
+def test_nobody_at_the_address_which_is_told_without_its_password() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        address = f"http://127.0.0.1:{free.getsockname()[1]}"
-    with pytest.raises(EngineError, match=f"The engine is not running at {address}"):
-        RemoteEngine(address, TOKEN).status()
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    with pytest.raises(EngineError, match=f"The engine is not running at http://{address}"):
+        RemoteEngine(f"http://us:secret@{address}", TOKEN).status()
 
 
 def test_an_answer_of_another_kind_is_an_engine_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,11 +17,14 @@ from html import unescape
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import modal
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 from modal_proto import api_pb2 as pb
+from multidict import CIMultiDict, CIMultiDictProxy
+from yarl import URL
 
 from datasets_app.errors import InputError
 from datasets_app.formats.digest import folder_digest
@@ -31,7 +34,7 @@ from tests.modal_plane.plane import Plane
 from tests.modal_plane.service import TOKEN
 from workers.checks import check_compute
 from workers.compute.modal import ModalCompute
-from workers.compute.modal.account import Volume
+from workers.compute.modal.account import Volume, speaking
 from workers.compute.modal.fetching import _bring
 from workers.compute.modal.staging import stage, upload, write
 from workers.compute.types import ComputeUnavailable, JobSpec, JobState
@@ -251,6 +254,17 @@ def test_an_api_that_fails_is_no_end(plane: Plane, compute: ModalCompute, job: J
     plane.faults.clear()
     plane.faults.hold = True
     assert compute.poll(handle).state == JobState.PENDING
+
+
+def test_a_signed_address_that_does_not_answer_is_told_without_its_signature() -> None:
+    request = aiohttp.RequestInfo(
+        URL("https://bucket.example.com/a?Signature=KEY"), "GET", CIMultiDictProxy(CIMultiDict())
+    )
+    with pytest.raises(ComputeUnavailable) as silent, speaking():
+        raise aiohttp.ClientResponseError(request, (), status=403, message="Forbidden")
+    assert str(silent.value) == (
+        "Modal does not answer: 403, message='Forbidden', url='https://bucket.example.com/\N{HORIZONTAL ELLIPSIS}'."
+    )
 
 
 @pytest.mark.parametrize("name", ["../x", "/etc/x", "a/../../x"])

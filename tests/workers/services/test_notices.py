@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import logging
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -28,6 +29,7 @@ class Receiver(HTTPServer):
 
     taken: list[tuple[dict[str, str], bytes]]
     refusing = 0
+    answer = 204
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -37,7 +39,10 @@ class Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self.server.taken.append((dict(self.headers), body))
         self.server.refusing -= 1
-        self.send_response(503 if self.server.refusing >= 0 else 204)
+        if not self.server.answer:
+            return  # and cuts the connection
+        self.send_response(503 if self.server.refusing >= 0 else self.server.answer)
+        self.send_header("Location", self.path)
         self.end_headers()
 
     def log_message(self, *args: Any) -> None:
@@ -95,6 +100,32 @@ def test_what_is_refused_is_sent_again_and_in_the_end_given_up(receiver: Receive
         Notice.objects.update(due_at=timezone.now())
     assert len(receiver.taken) == 3 + MAX_TRIES
     assert "503" in Notice.objects.get(key="never", channel="webhook").error
+
+
+SLACK = "/services/T00/B00/XYZZY?sig=PLUGH"
+
+
+@pytest.mark.parametrize("answer", ["204", "404", "302", "none", "nobody", "no port"])
+def test_the_webhooks_address_is_written_down_nowhere_as_it_is_a_secret(
+    receiver: Receiver, settings: Any, caplog: pytest.LogCaptureFixture, answer: str
+) -> None:
+    port = {"nobody": "1", "no port": "XYZZY"}.get(answer, receiver.server_port)
+    settings.NOTIFY |= {"EMAILS": [], "WEBHOOK_URL": f"http://127.0.0.1:{port}{SLACK}"}
+    receiver.answer = int(answer) if answer.isdigit() else 0
+    caplog.set_level(logging.DEBUG)
+    tell("fell", "It fell.")
+    assert deliver_due() == (answer == "204")
+    error = Notice.objects.get().error
+    told = {
+        "204": "",
+        "404": "answered with 404",
+        "302": "answered with 302",
+        "none": "disconnected",
+        "nobody": "refused",
+    }
+    assert told.get(answer, "no URL") in error
+    for secret in ("XYZZY", "PLUGH"):
+        assert secret not in error + caplog.text
 
 
 def test_a_channel_that_takes_nothing_is_asked_once_a_round_and_holds_no_other_up(

@@ -13,7 +13,7 @@ from modal.config import config
 from modal.exception import AuthError, Error, InvalidError, NotFoundError, PermissionDeniedError
 
 from datasets_app.errors import InputError
-from inference.engines.modal.account import is_ours, read_token_anew
+from inference.engines.modal.account import is_ours, read_token_anew, sentence
 from workers.compute.types import ComputeUnavailable
 from workers.remote.code import code_mark
 from workers.remote.names import Names
@@ -36,18 +36,15 @@ def speaking() -> Iterator[None]:
     except AuthError as error:
         if not (config.get("token_id") and config.get("token_secret")):
             raise ComputeUnavailable(f"There is no Modal token: {LOG_IN}.") from error
-        raise ComputeUnavailable(f"Modal refuses the token: {_line(error)} Set one with `modal token set`.") from error
+        raise ComputeUnavailable(
+            f"Modal refuses the token: {sentence(error)} Set one with `modal token set`."
+        ) from error
     except PermissionDeniedError as error:
-        raise ComputeUnavailable(f"The Modal token may not do this: {_line(error)}") from error
+        raise ComputeUnavailable(f"The Modal token may not do this: {sentence(error)}") from error
     except (Error, OSError, aiohttp.ClientError) as error:
         if is_ours(error):
             raise
-        raise ComputeUnavailable(f"Modal does not answer: {_line(error)}") from error
-
-
-def _line(error: BaseException) -> str:
-    text = " ".join(str(error).split())[:300] or type(error).__name__
-    return text if text.endswith((".", "!", "?")) else f"{text}."
+        raise ComputeUnavailable(f"Modal does not answer: {sentence(error)}") from error
 
 
 class Volume:
