@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import stat
 import warnings
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from PIL import Image, UnidentifiedImageError
 
 from datasets_app.errors import InputError
+from datasets_app.formats.parts import excess
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 MAX_BYTES = 20 * 2**20
@@ -40,15 +42,18 @@ def resolve_image(folder: Path, name: object) -> Path:
 
 
 def check_image(path: Path, name: str) -> None:
-    """Refuse what is no whole, still PNG, JPEG or WEBP of a sensible size, judged from the header."""
+    """Refuse what is no whole, still PNG, JPEG or WEBP of a sensible size and of few parts, judged from the header."""
     shown = repr(name[:120])
     if path.stat().st_size > MAX_BYTES:
         raise InputError(f"image {shown} is larger than {MAX_BYTES // 2**20} MiB.")
     try:
-        _check_size(shown, *(_webp_size(path) or (MIN_SIDE, MIN_SIDE)))
+        data = path.read_bytes()
+        _check_size(shown, *(_webp_size(data) or (MIN_SIDE, MIN_SIDE)))
+        if found := excess(data):
+            raise InputError(f"image {shown} has {found}.")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path, formats=FORMATS) as image:
+            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
                 _check_size(shown, *image.size)
                 if getattr(image, "n_frames", 1) > 1:
                     raise InputError(f"image {shown} is animated; one still picture is needed.")
@@ -70,13 +75,11 @@ def _check_size(shown: str, width: int, height: int) -> None:
         raise InputError(f"image {shown} is {width}x{height}: too narrow for a screenshot.")
 
 
-def _webp_size(path: Path) -> tuple[int, int] | None:
+def _webp_size(header: bytes) -> tuple[int, int] | None:
     """Width and height from an extended WEBP header (RFC 9649), None for other files.
 
     libwebp allocates the whole canvas as soon as Pillow opens such a file, before its size can be asked for.
     """
-    with path.open("rb") as file:
-        header = file.read(30)
     if header[:4] != b"RIFF" or header[8:16] != b"WEBPVP8X" or len(header) < 30:
         return None
     return 1 + int.from_bytes(header[24:27], "little"), 1 + int.from_bytes(header[27:30], "little")

@@ -8,6 +8,7 @@ import warnings
 from PIL import Image, UnidentifiedImageError
 
 from datasets_app.errors import InputError
+from datasets_app.formats.parts import excess
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 MAX_BYTES = 20 * 2**20
@@ -24,7 +25,7 @@ class UnsupportedImage(InputError):  # noqa: N818
 def check_image(data: bytes) -> tuple[str, int, int]:
     """Return the image's format ("PNG", "JPEG" or "WEBP"), width and height in pixels, from its header.
 
-    Raises UnsupportedImage for another format, InputError for one too large, too narrow or animated.
+    Raises UnsupportedImage for another format, InputError for one too large, too narrow, animated or of too many parts.
     """
     with _open(data) as image:
         return str(image.format), image.width, image.height
@@ -61,6 +62,8 @@ def _open(data: bytes) -> Image.Image:
     if len(data) > MAX_BYTES:
         raise InputError(f"The image has {len(data)} bytes; at most {MAX_BYTES} are accepted.")
     _check_size(*(_webp_size(data) or (1, 1)))
+    if found := excess(data):
+        raise InputError(f"The image has {found}.")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # Our own limit is lower.
