@@ -31,23 +31,31 @@ _KEY = re.compile(
 _PLAIN_NAME = re.compile(r"[\w .:/\\@+~-]{0,500}")
 
 # Fields that change what the adapter computes in ways that are not supported, with their harmless values.
-_UNSUPPORTED: dict[str, tuple[object, ...]] = {
+UNSUPPORTED: dict[str, tuple[object, ...]] = {
     "alpha_pattern": (None, {}),
+    "arrow_config": (None,),
     "auto_map": (None,),
     "bias": (None, "none"),
     "fan_in_fan_out": (None, False),
+    "kasa_config": (None,),
     "layer_replication": (None,),
     "layers_pattern": (None, []),
     "layers_to_transform": (None,),
     "lora_bias": (None, False),
     "modules_to_save": (None, []),
+    "monteclora_config": (None,),
     "rank_pattern": (None, {}),
     "target_parameters": (None, []),
     "trainable_token_indices": (None,),
     "trust_remote_code": (None, False),
+    "use_bdlora": (None,),
     "use_dora": (None, False),
     "use_qalora": (None, False),
 }
+
+# Values of init_lora_weights that leave the base as it is. Others (PiSSA, OLoRA, CorDA, LoRA-GA, LoftQ) take from its
+# weights what A and B begin with, so that the adapter belongs to a base that nobody else has.
+PLAIN_INITS = (None, True, False, "gaussian", "orthogonal", "eva", "mica")
 
 
 @dataclass(frozen=True)
@@ -182,9 +190,15 @@ def _check_config(settings: dict[str, Any]) -> tuple[int, float, bool]:
         raise wrong("lora_alpha", "must be a positive number")
     if type(rslora) is not bool:
         raise wrong("use_rslora", "must be true or false")
-    for field, harmless in _UNSUPPORTED.items():
+    for field, harmless in UNSUPPORTED.items():
         if settings.get(field) not in harmless:
             raise wrong(field, "is not supported, leave it out")
+    if (init := settings.get("init_lora_weights")) not in PLAIN_INITS:
+        raise wrong(
+            "init_lora_weights",
+            f"{str(init)[:40]!r} changes the base's weights in training; convert the adapter to a plain LoRA (PEFT's "
+            "save_pretrained with path_initial_model_for_weight_conversion) or, after LoftQ, train it with true",
+        )
     named = settings.get("base_model_name_or_path")
     if named is not None and not (isinstance(named, str) and _PLAIN_NAME.fullmatch(named)):
         raise wrong("base_model_name_or_path", "must be a plain name or path")

@@ -215,6 +215,14 @@ def test_half_precision_is_scanned_too(adapter: Callable[..., Path], dtype: Any)
         (config(bias="all"), "bias"),
         (config(rank_pattern={"q_proj": 4}), "rank_pattern"),
         *[
+            (config(init_lora_weights=init), "'init_lora_weights'.*path_initial_model_for_weight_conversion")
+            for init in ("pissa", "pissa_niter_16", "olora", "corda", "loftq", "lora_ga", "new", ["pissa"], {})
+        ],
+        *[
+            (config(**{variant: {"nblocks": 2}}), f"'{variant}': is not supported")
+            for variant in ("arrow_config", "kasa_config", "monteclora_config", "use_bdlora")
+        ],
+        *[
             (config(alora_invocation_tokens=tokens), "alora_invocation_tokens")
             for tokens in ([], [-1], [100], [True], [1.0], ["1"], [[1]], [1] * 65, 1, "1", {}, False, [10**400])
         ],
@@ -228,6 +236,11 @@ def test_half_precision_is_scanned_too(adapter: Callable[..., Path], dtype: Any)
 def test_wrong_configuration(adapter: Callable[..., Path], settings: Any, field: str) -> None:
     with pytest.raises(InputError, match=field):
         validate_adapter(adapter(settings=settings), SHAPE)
+
+
+@pytest.mark.parametrize("init", [None, True, False, "gaussian", "orthogonal", "eva", "mica"])
+def test_beginnings_that_leave_the_base_as_it_is(adapter: Callable[..., Path], init: Any) -> None:
+    assert validate_adapter(adapter(settings=config(init_lora_weights=init)), SHAPE).rank == 2
 
 
 def test_an_activated_adapter_says_so_in_card_and_configuration(adapter: Callable[..., Path]) -> None:

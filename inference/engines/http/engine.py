@@ -182,6 +182,7 @@ class HttpEngine:
         return _Role(ref, card)
 
     def _load(self, ref: AdapterRef) -> None:
+        self._store.verify(ref.digest)  # A server that restarted reads the files anew, as they are by then.
         path = f"{self._server_store}/{ref.digest.removeprefix('sha256:')}"
         try:
             self._server.load(model_name(ref), path)

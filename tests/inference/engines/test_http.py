@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import math
+import shutil
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ import pytest
 from PIL import Image
 
 from adapters.card import AdapterCard
+from adapters.store import Store
 from datasets_app.errors import InputError
 from inference.engines.base import EngineBusy, EngineError, StackNotDeployed
 from inference.engines.chat import model_name
@@ -239,6 +241,20 @@ def test_a_server_may_leave_raw_what_others_take_for_the_end_of_a_line(world: An
     *_, result = scripted(world, handler).stream(world.requests(1)[0])
     assert isinstance(result, StackedResult)
     assert (result.text, result.tokens) == (said, 4)
+
+
+def test_files_are_compared_with_their_hash_before_a_restarted_server_loads_them_again(
+    world: Any, tmp_path: Path
+) -> None:
+    mine = world._replace(store=Store(shutil.copytree(world.store.root, tmp_path / "store")))
+    engine = scripted(mine, lambda _: decided("bo"))
+    weights = mine.store.path(world.stack.router.digest) / "adapter_model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.chmod(0o644)
+    weights.write_bytes(data)
+    with pytest.raises(InputError, match="changed since"):
+        engine.deploy(world.stack)
 
 
 def test_a_stack_refused_in_the_middle_of_a_stream_is_no_fault_of_the_client(world: Any) -> None:
