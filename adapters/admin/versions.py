@@ -59,7 +59,7 @@ class AdapterVersionAdmin(ReadOnlyAdmin):
     @display(description="newest evaluation")
     def best(self, obj: AdapterVersion) -> str:
         """With its interval."""
-        evaluation = next(iter(obj.newest), None)  # type: ignore[attr-defined] - `get_queryset` has read it
+        evaluation = next(iter(obj.newest), None)  # type: ignore[attr-defined]  # by `get_queryset`
         if evaluation is None:
             return link(None)
         return link(evaluation, f"{evaluation.accuracy:.1%} ({evaluation.ci_low:.1%}–{evaluation.ci_high:.1%})")

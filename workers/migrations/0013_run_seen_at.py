@@ -2,7 +2,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("workers", "0011_runs_indexes")]
+    dependencies = [("workers", "0012_pipeline_failing_since")]
 
     operations = [
         migrations.AddField(
