@@ -63,8 +63,8 @@ def find_dataset(name: str) -> RoutingDataset | SourceDataset:
 
 
 def prepared_for(run: Run, base: str, version: AdapterVersion | None = None) -> PreparedDataset:
-    """The prepared form, for the base `base`, of the dataset that `run` names: what an earlier try of it read, or what
-    its pipeline made, or what `version` was trained from; where none of these tells, the newest.
+    """The prepared form, for the base `base`, of the dataset that `run` names: what its pipeline made, or `version` was
+    trained from, or an earlier try of it read; where none of these tells, the newest.
 
     Two forms of a source dataset may hold out other screens, so none takes another's place: InputError if that one has
     been deleted, or if there is none at all.
@@ -74,9 +74,9 @@ def prepared_for(run: Run, base: str, version: AdapterVersion | None = None) -> 
     made = of_name.filter(pipeline=run.pipeline, kind=Run.Kind.PREPROCESS, status=Status.SUCCEEDED)
     trained = of_name.filter(adapter_version=version, kind=Run.Kind.TRAIN, inputs__has_key="prepared_dataset")
     told = [
-        *([run.inputs["prepared_dataset"]] if "prepared_dataset" in run.inputs else []),
         *(made if run.pipeline else nothing).values_list("prepared_dataset", flat=True),
         *(trained if version else nothing).values_list("inputs__prepared_dataset", flat=True),
+        *([run.inputs["prepared_dataset"]] if "prepared_dataset" in run.inputs else []),
     ]
     if not told:
         return get_prepared(find_dataset(name), base)

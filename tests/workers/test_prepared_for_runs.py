@@ -161,6 +161,20 @@ def test_a_run_by_hand_that_is_tried_again_reads_the_same(source: SourceDataset,
     assert read_by(anew) == newest
 
 
+def test_an_evaluation_that_is_tried_again_asks_a_newer_version_what_that_was_trained_from(
+    source: SourceDataset, tmp_path: Path
+) -> None:
+    prepare(source, tmp_path / "own")
+    version = train_by_hand(tmp_path)
+    run = launch("evaluate", {"adapter": "calendar", "dataset": "calendar"}, name="evaluate")
+    run.inputs = get_kind("evaluate").resolve(run).inputs
+    run.save()
+    cancel(run)
+    other = prepare(source, tmp_path / "other", seed=7)
+    version.runs.update(inputs={"prepared_dataset": other.pk})  # as if it were another version
+    assert read_by(retry(run)) == other
+
+
 def test_training_from_another_form_of_the_dataset_is_other_work(source: SourceDataset, tmp_path: Path) -> None:
     """It takes no equal result."""
     run = Run(kind="train", params={"dataset": "calendar", "adapter": "calendar"})
