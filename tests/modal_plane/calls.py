@@ -162,7 +162,8 @@ class Calls:
 
     async def FunctionGetInputs(self, request: Any, container: Container) -> pb.FunctionGetInputsResponse:
         response, since = pb.FunctionGetInputsResponse(), time.monotonic()
-        while container.function.app.running and time.monotonic() < since + IDLE_SECONDS:
+        app = container.function.app
+        while app.running and not container.leaving and time.monotonic() < since + IDLE_SECONDS:
             if container.calls:
                 since = time.monotonic()
             call = next((call for call in self.waiting if call.function is container.function), None)
@@ -193,6 +194,12 @@ class Calls:
     def FunctionCallPutDataOut(self, request: Any, container: Container) -> None:
         self.find(request.function_call_id).chunks.extend(request.data_chunks)
 
+    def ContainerStop(self, request: Any, container: Container) -> None:
+        """The container takes no more inputs, and ends with those that it has."""
+        if request.task_id != container.id or not request.graceful:
+            raise no(Status.UNIMPLEMENTED, "The loopback plane lets a container only leave by itself.")
+        container.leaving = True
+
     def TaskResult(self, request: Any, container: Container) -> None:
         """The container could not start: what waits for its function fails with the same error."""
         container.leaving = True
@@ -219,7 +226,7 @@ class Calls:
             call.logs[-1] = (path, start, container.log.stat().st_size)
             container.calls.remove(call)
             call.container = None
-            container.leaving = container.function.definition.single_use_containers
+            container.leaving |= container.function.definition.single_use_containers
 
     async def run(self) -> None:
         """Start containers for what waits, and see to those that have gone."""

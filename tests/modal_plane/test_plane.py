@@ -75,6 +75,22 @@ def test_a_preempted_call_starts_again_under_its_id(plane: Plane, toy: modal.Fun
     call.cancel(terminate_containers=True)
 
 
+def test_a_container_that_wants_to_leave_answers_what_it_has_and_is_replaced(plane: Plane, toy: modal.Function) -> None:
+    """Whichever of its threads says so."""
+    call = toy.spawn("leave")
+    assert "leave" in call.get(timeout=60)
+    task = plane.call(call.object_id).output.task_id  # type: ignore[union-attr]
+    (left,) = [container for container in plane.machines.started if container.id == task]
+    after = toy.spawn("after")
+    assert "after" in after.get(timeout=60)
+    assert plane.call(after.object_id).output.task_id != task  # type: ignore[union-attr]
+    deadline = time.monotonic() + 60
+    while left in plane.machines.containers:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert left.process.returncode == 0
+
+
 def test_each_way_to_end_is_another_error(plane: Plane, toy: modal.Function) -> None:
     calls = {name: toy.spawn(f"sleep-{name}") for name in ("crash", "timeout", "cancel")}
     for call in calls.values():

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from threading import Thread
 
 import modal
+import modal.experimental
 
 app = modal.App("toy")
 volume = modal.Volume.from_name("toy-data", create_if_missing=True, version=2)
@@ -26,6 +28,10 @@ def work(words: str) -> str:
     volume.commit()
     if words == "break":
         raise ValueError("broken")
+    if words == "leave":
+        thread = Thread(target=modal.experimental.stop_fetching_inputs)
+        thread.start()
+        thread.join()
     if words.startswith("sleep"):
         time.sleep(60)
     return f"{words}: {', '.join(sorted(path.name for path in DATA.iterdir()))}"

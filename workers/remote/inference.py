@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
+import signal
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import replace
@@ -12,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import modal
+import modal.experimental
 
 from adapters.backbone.spec import fingerprint
 from datasets_app.errors import InputError
@@ -62,7 +65,8 @@ class Inference:
 
         device = resolve_device("cuda" if self._serving.gpu_list else "cpu")
         limits = Limits.from_env(on_gpu=device.type == "cuda")
-        self._engine = InProcessEngine(self._model.to(device), self._processor, self._base, self._folder, limits)
+        model = self._model.to(device)
+        self._engine = InProcessEngine(model, self._processor, self._base, self._folder, limits, _leave)
         self._host = Host.around(self._engine)
 
     def close(self) -> None:
@@ -150,6 +154,15 @@ class Inference:
         if not folder.is_dir():
             raise InputError(f"The volume does not hold the adapter version {digest}.")
         return folder
+
+
+def _leave() -> None:
+    """Let Modal start another container: whoever asks meanwhile is refused here, and the next one there."""
+    try:
+        modal.experimental.stop_fetching_inputs()
+    except Exception:  # Modal does not answer
+        logger.exception("The container, whose model has failed for good, ends itself")
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 async def _reply(work: Callable[[], Awaitable[bytes]]) -> list[Any]:

@@ -32,6 +32,13 @@ from inference.routing.tool_call import parse_tool_call
 
 logger = logging.getLogger(__name__)
 
+LACK = (
+    "can't allocate memory",  # a CPU's allocator
+    "CUDA error: out of memory",  # the driver: streams, events, graphs, kernels that are loaded late
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "unable to find an engine to execute this computation",  # cuDNN, where there is room for no workspace
+)
 CALM = 256  # steps after which a batch that memory was too small for is tried again
 
 
@@ -403,5 +410,10 @@ def _expert(job: Job) -> Role:
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether it is. On a CPU the allocator raises an error of no type of its own."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+    """Whether it is, by the type of torch's allocators or by the words of what allocates past them.
+
+    None of these says that a GPU is broken; whoever has them alone for another reason fails alone.
+    """
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in LACK)

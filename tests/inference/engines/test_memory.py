@@ -68,6 +68,59 @@ def test_one_request_that_is_too_large_fails_alone(world: Any) -> None:
     assert failed in ([3], [])  # none if its router meant no expert
 
 
+OUT_OF_MEMORY = [
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+    MemoryError(),
+    RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory"),
+    torch.AcceleratorError("CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported"),
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+    RuntimeError("GET was unable to find an engine to execute this computation"),
+]
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=str)
+def test_memory_that_runs_out_is_known_by_all_its_names(error: Exception) -> None:
+    assert worker.is_out_of_memory(error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.AcceleratorError("CUDA error: an illegal memory access was encountered\nCUDA kernel errors might be"),
+        torch.AcceleratorError("CUDA error: device-side assert triggered"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasGemmEx`"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR"),
+        ValueError("The adapter's name is CUDA error: out of memory"),
+    ],
+    ids=str,
+)
+def test_an_error_that_stays_is_no_lack_of_memory(error: Exception) -> None:
+    assert not worker.is_out_of_memory(error)
+
+
+def test_memory_of_another_name_halves_the_batch_and_fails_a_request_alone(world: Any) -> None:
+    prefill, asked = worker.prefill, []
+
+    def scarce(model: Any, batch: Any) -> Any:
+        asked.append(len(batch.ids))
+        if len(batch.ids) > most:
+            raise torch.AcceleratorError("CUDA error: out of memory")
+        return prefill(model, batch)
+
+    requests = [replace(request, prompt="Go.") for request in world.requests(8)]
+    with running(world, batch=8) as engine, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(worker, "prefill", scarce)
+        most = 2
+        assert len(engine.infer_many(requests)) == 8
+        assert max(asked) > 2
+        most = 0
+        with pytest.raises(EngineError, match="model step failed: AcceleratorError"):
+            engine.infer(requests[0])
+        assert engine._worker.failures == 0
+
+
 def test_what_the_failed_pass_held_is_free_when_the_halves_are_tried(world: Any) -> None:
     prefill, made, alive = worker.prefill, [], []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import pickle
 import time
 from collections.abc import Callable
@@ -10,16 +11,24 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
+import modal
 import pytest
+import torch
 from modal_proto import api_pb2 as pb
 
 from adapters.store import Store
+from inference.engines import wire
 from inference.engines.base import EngineBusy, EngineError
+from inference.engines.in_process import worker
+from inference.engines.in_process.scheduler import FAILURES
 from inference.engines.modal.engine import ModalEngine
+from inference.engines.modal.places import adapter_folder
 from inference.engines.modal.upload import record_stack, upload_adapters
 from inference.engines.types import AdapterRef, Request, StackSpec
 from tests.modal_plane.plane import Plane
 from tests.modal_plane.service import TOKEN
+from workers.remote.inference import Inference
+from workers.remote.serving import Serving
 
 Result = pb.GenericResult
 
@@ -165,6 +174,44 @@ def test_a_deploy_that_is_overtaken_by_the_end_ends_too(tmp_path: Path, monkeypa
     closed.set()
     with pytest.raises(EngineError, match="The engine is closed"):
         outcome.result(20)
+
+
+@pytest.mark.parametrize("unreachable", [False, True])
+def test_a_container_whose_model_has_failed_for_good_leaves(
+    world: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unreachable: bool
+) -> None:
+    """`tests/modal_plane/test_plane.py` shows what comes of that; one that cannot tell Modal ends itself."""
+    left, killed = Event(), Event()
+
+    def leave() -> None:
+        left.set()
+        if unreachable:
+            raise ConnectionError
+
+    def ruined(*_: Any) -> None:
+        raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr("modal.experimental.stop_fetching_inputs", leave)
+    monkeypatch.setattr("os.kill", lambda *_: killed.set())
+    monkeypatch.setattr(worker, "look", ruined)
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base" / "small").symlink_to(world.base.path)
+    for ref in (world.stack.router, *world.stack.experts):
+        place = tmp_path / "checkpoints" / adapter_folder(ref.digest)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.symlink_to(world.store.path(ref.digest))
+    inference = Inference(Serving(base="base:small", gpus=""), modal.Volume.from_name("nothing"), tmp_path)
+    inference.load()
+    inference.start()
+    request = wire.dump_request(world.requests(1)[0])
+
+    async def ask() -> list[int]:
+        assert await inference.deploy(wire.dump_stack(world.stack)) == [200, b""]
+        return [(await inference.route(request))[0] for _ in range(FAILURES + 1)]
+
+    assert asyncio.run(ask()) == [503] * (FAILURES + 1)
+    inference.close()
+    assert (left.is_set(), killed.is_set()) == (True, unreachable)
 
 
 class Bomb:
