@@ -58,7 +58,8 @@ class Deployment:
 
 @dataclass(eq=False)
 class Job:
-    """One request. Until it queues it belongs to the thread that prepares it, from then on to the engine's thread.
+    """One request. Until it queues it belongs to the thread that prepares it, from then on to the engine's thread;
+    while it is `away`, to the one that prepares it again and queues it anew.
 
     Cancel `future` at any time, and the request ends before the next step of the model. `on_event` is told the
     decision and the text as it comes.
@@ -73,8 +74,10 @@ class Job:
     words: str = ""
     max_tokens: int = 0
     image_digest: str = ""  # of the encoded image
-    pixels: Pixels | None = None  # of whose turn it is to see them, until they are looked at
-    others: dict[tuple[int, int], Pixels] = field(default_factory=dict)  # for experts of other budgets than the first's
+    budget: tuple[int, int] = (0, 0)  # in which the screenshot is seen
+    pixels: Pixels | None = None  # of the screenshot in that budget, until they are looked at
+    see_again: Callable[[], None] | None = None  # has it prepared for its expert, where not all budgets are the first's
+    away: bool = False  # the engine's thread gave it away since it last took it from the queue
     prompt: list[int] = field(default_factory=list)  # of the adapter whose turn it is
     view: View | None = None
     prefix: Prefix | None = None  # what the base alone has read for an activated adapter

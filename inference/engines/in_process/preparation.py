@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from inference.engines.base import EngineError
@@ -13,16 +15,19 @@ from inference.engines.checks import check_request
 from inference.engines.images import decode
 from inference.engines.in_process.jobs import Deployment, Job
 from inference.engines.in_process.pool import AdapterPool
-from inference.engines.in_process.prompts import Pixels
 from inference.engines.in_process.runner import Runner
 from inference.engines.in_process.scheduler import CLOSED, Scheduler
 from inference.engines.types import Request, content_digest
 
-THREADS = min(4, os.cpu_count() or 1)  # so many images are decoded at once, of up to 75 MB each
+THREADS = min(4, os.cpu_count() or 1)  # so many images of new requests at once, and of others: up to 75 MB decoded
 
 
 class Preparation:
-    """Prepares jobs, a few at a time, in threads of its own. Any thread may call."""
+    """Prepares jobs, a few at a time, in threads of its own. Any thread may call.
+
+    A job whose expert sees the screenshot otherwise than its router did is prepared again once the expert is chosen,
+    while the model goes on with others.
+    """
 
     def __init__(self, runner: Runner, pool: AdapterPool, scheduler: Scheduler, deadline_s: float) -> None:
         self._runner = runner
@@ -30,6 +35,7 @@ class Preparation:
         self._scheduler = scheduler
         self._deadline_s = deadline_s
         self._threads = ThreadPoolExecutor(THREADS, "preparation")
+        self._again = ThreadPoolExecutor(THREADS, "preparation-again")  # waits for nobody who has just come
 
     def submit(self, asked: Request | Chat, deployment: Deployment, **options: Any) -> Future[Any]:
         """Take a place in the queue, and go on in another thread; the deadline runs from now on.
@@ -43,13 +49,13 @@ class Preparation:
             self._pool.unpin(deployment.digests)
             raise
         try:
-            self._threads.submit(self._arrive, job, asked)
+            self._threads.submit(self._arrive, job, partial(self.prepare, job, asked))
         except RuntimeError:  # closed meanwhile
             self._scheduler.refuse(job, EngineError(CLOSED))
         return job.future
 
     def prepare(self, job: Job, asked: Request | Chat) -> None:
-        """Fill in what was asked, for every pixel budget; InputError if it cannot be answered."""
+        """Fill in what was asked, for the adapter that sees it first; InputError if it cannot be answered."""
         first = job.deployment.first
         self._pool.check(first.ref.digest)
         turns = asked.turns(first.card) if isinstance(asked, Chat) else Turns.of(first.card, asked.prompt)
@@ -57,7 +63,10 @@ class Preparation:
         check_request(request)
         job.words, job.max_tokens = request.prompt, request.max_tokens
         job.image_digest = content_digest(request.image)
-        job.pixels, job.others = self._seen(job, request.image)
+        self._see(job, request.image, first.budget)
+        assert job.pixels is not None  # noqa: S101 - just seen
+        if job.answers and any(expert.budget != first.budget for expert in job.deployment.experts.values()):
+            job.see_again = partial(self._prepare_again, job, request.image)
         job.prompt = self._runner.prompts.turns_ids(turns, job.pixels.grid)
         trie = job.deployment.trie
         self._runner.check_length(job.prompt, trie.longest if trie else job.max_tokens)
@@ -66,19 +75,23 @@ class Preparation:
     def close(self) -> None:
         """End the threads; what has not been prepared is refused, as the scheduler is closed."""
         self._threads.shutdown()
+        self._again.shutdown()
 
-    def _arrive(self, job: Job, asked: Request | Chat) -> None:
+    def _prepare_again(self, job: Job, image: bytes) -> None:
+        """Prepare the job for its expert in another thread, from where it goes back into the queue."""
+        assert job.expert is not None  # noqa: S101 - it was chosen
+        self._scheduler.step_out(job)
+        self._again.submit(self._arrive, job, partial(self._see, job, image, job.expert.budget))
+
+    def _arrive(self, job: Job, prepare: Callable[[], None]) -> None:
         try:
             self._scheduler.check(job)
-            self.prepare(job, asked)
+            prepare()
         except Exception as error:
             self._scheduler.refuse(job, error)
         else:
             self._scheduler.arrive(job)
 
-    def _seen(self, job: Job, image: bytes) -> tuple[Pixels, dict[tuple[int, int], Pixels]]:
-        """The screenshot for the adapter that sees it first, and for those that may then answer."""
-        decoded, first = decode(image), job.deployment.first
-        others = {expert.budget for expert in job.deployment.experts.values()} if job.answers else set()
-        of = self._runner.prompts.pixels
-        return of(decoded, *first.budget), {budget: of(decoded, *budget) for budget in others - {first.budget}}
+    def _see(self, job: Job, image: bytes, budget: tuple[int, int]) -> None:
+        job.budget, job.pixels = budget, self._runner.prompts.pixels(decode(image), *budget)
+        job.mark("preprocess")

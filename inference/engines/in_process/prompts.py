@@ -29,12 +29,15 @@ class Pixels:
 
 
 class PromptBuilder:
-    """Builds prompts with one processor (a `Qwen3VLProcessor`). Any thread may call: each half has a lock."""
+    """Builds prompts with one processor (a `Qwen3VLProcessor`).
+
+    Any thread may call: its image processor keeps nothing between two calls, and the other half has a lock.
+    """
 
     def __init__(self, processor: Any) -> None:
         self._processor = processor
         self._tokenizer = processor.tokenizer
-        self._seeing, self._writing = threading.Lock(), threading.RLock()
+        self._writing = threading.RLock()
         self._frames: dict[tuple[bool, bool, bool], str] = {}
         self.image_token: int = processor.image_token_id
         self._added: dict[str, int] = self._tokenizer.get_added_vocab()
@@ -66,8 +69,7 @@ class PromptBuilder:
     def pixels(self, image: Image.Image, min_pixels: int, max_pixels: int) -> Pixels:
         """Resize the image into the pixel budget, keeping its shape, and cut it into patches."""
         size = {"shortest_edge": min_pixels, "longest_edge": max_pixels}
-        with self._seeing:
-            batch = self._processor.image_processor(images=[image], size=size, return_tensors="pt")
+        batch = self._processor.image_processor(images=[image], size=size, return_tensors="pt")
         return Pixels(batch["pixel_values"], batch["image_grid_thw"])
 
     def ids(self, card: AdapterCard, words: str, grid: torch.Tensor) -> list[int]:

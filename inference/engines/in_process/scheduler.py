@@ -87,6 +87,11 @@ class Scheduler:
             self._preparing -= Counter([job.deployment.digest])
         self._worker.fail(job, error)
 
+    def step_out(self, job: Job) -> None:
+        """Keep a place for a job that leaves the model to be prepared again; `arrive` or `refuse` will name it."""
+        with self._changed:
+            self._preparing[job.deployment.digest] += 1
+
     def submit(self, jobs: Sequence[Job], reserved: bool = False) -> None:
         """Queue the jobs all at once, in places that were taken for them or however many wait; EngineError after
         `close`.

@@ -9,7 +9,9 @@ from inference.engines.in_process.jobs import Job
 
 
 class Waiting:
-    """First come first served within a deployment; the deployments take turns. Not safe for threads."""
+    """First come first served within a deployment, once an expert is chosen before those that are still to be routed;
+    the deployments take turns. Not safe for threads.
+    """
 
     def __init__(self) -> None:
         self._lines: dict[str, deque[Job]] = {}  # the one whose turn is next first
@@ -23,8 +25,10 @@ class Waiting:
         return Counter({digest: len(line) for digest, line in self._lines.items()})
 
     def put(self, job: Job) -> None:
-        """Queue the job behind those of its deployment."""
-        self._lines.setdefault(job.deployment.digest, deque()).append(job)
+        """Queue the job behind those of its deployment that are as far as it."""
+        line = self._lines.setdefault(job.deployment.digest, deque())
+        chosen = sum(other.decision is not None for other in line)
+        line.insert(chosen if job.decision else len(line), job)
 
     def take(self, count: int, places: int) -> list[Job]:
         """At most `count` jobs, of which at most `places` want an answer and so a row to decode in."""

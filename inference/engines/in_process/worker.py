@@ -121,6 +121,8 @@ class Worker:
         beside those that are running, it and all behind it wait for a row to leave; without those, it fails.
         """
         left, count = list(jobs), len(jobs)
+        for job in jobs:
+            job.away = False
         while left:
             lack = self._with_room(partial(self._serve, left[:count]))
             if lack is None:
@@ -138,7 +140,7 @@ class Worker:
                 self._fail_all(left[:1], lack)
                 left = left[1:]
         for job in jobs:
-            if job.future.cancelled() and job not in self.running:
+            if job.future.cancelled() and not job.away and job not in self.running:
                 self._close(job)
 
     def _serve(self, jobs: Sequence[Job]) -> Exception | None:
@@ -160,7 +162,7 @@ class Worker:
         return None
 
     def _unfinished(self, jobs: Sequence[Job]) -> list[Job]:
-        return [job for job in jobs if not job.future.done() and job not in self.running]
+        return [job for job in jobs if not (job.future.done() or job.away or job in self.running)]
 
     def _fail_all(self, jobs: Sequence[Job], error: Exception) -> None:
         for job in jobs:
@@ -210,24 +212,26 @@ class Worker:
             self._finish(job, StackedResult(job.decision, "", None, 0, "none", job.told_timings, receipt.answered("")))
 
     def _answering(self, jobs: Sequence[Job]) -> list[Job]:
-        """Let every job see and read what its expert was trained to."""
+        """Let every job read what its expert was trained to; one that must see otherwise goes to be prepared again."""
         ready = []
         for job in jobs:
             expert = job.expert = job.expert or job.deployment.first
             if not self._in_service(job, expert):
                 continue
+            if job.see_again and expert.budget != job.budget:
+                job.view = job.prefix = None
+                job.see_again()
+                job.away = True
+                continue
             try:
                 if job.decision and not job.tokens:
-                    job.pixels = job.others.get(expert.budget)
-                    grid = job.pixels.grid if job.pixels else job.view.grid if job.view else None
-                    assert grid is not None  # noqa: S101 - it was looked at, or is about to be
-                    job.prompt = self._runner.prompts.ids(expert.card, job.words, grid)
+                    assert job.view is not None  # noqa: S101 - it was looked at
+                    job.prompt = self._runner.prompts.ids(expert.card, job.words, job.view.grid)
                     self._runner.check_length(job.prompt, job.max_tokens)
             except InputError as error:
                 self.fail(job, error)
             else:
                 ready.append(job)
-        self._look(ready)
         return ready
 
     def _begin(self, jobs: Sequence[Job]) -> None:
@@ -238,7 +242,7 @@ class Worker:
             starts = batch.next_position[:, 0].tolist()
             for row, (job, token) in enumerate(zip(group, choose(prefilled.logits), strict=True)):
                 job.mark("prefill")
-                job.start, job.fed, job.prefix, job.others = starts[row], 0, None, {}
+                job.start, job.fed, job.prefix, job.see_again = starts[row], 0, None, None
                 if self._goes_on(job, token):
                     self._kept.join(prefilled.cache, row, len(job.prompt))
                     self.running.append(job)

@@ -104,6 +104,13 @@ def truth(world: World) -> Truth:
 
 
 @pytest.fixture(scope="session")
+def direct(world: World, truth: Truth) -> list[Request]:
+    """Eight requests for an expert of the router's pixel budget, which are prepared once and join once."""
+    asked = world.requests(24)
+    return [request for request in asked if truth.route(world.folders["router"], request) == "bo"][:8]
+
+
+@pytest.fixture(scope="session")
 def engine(world: World) -> Iterator[InProcessEngine]:
     built = InProcessEngine.load(world.base, world.store.path)
     built.deploy(world.stack)

@@ -19,7 +19,7 @@ from inference.engines.base import EngineBusy, EngineError
 from inference.engines.in_process import worker
 from inference.engines.in_process.keys_values import KeysValues
 from inference.engines.in_process.lora import SlotLinear
-from inference.engines.types import AdapterRef, StackedResult, StackSpec, StreamEvent, TextDelta
+from inference.engines.types import AdapterRef, Request, StackedResult, StackSpec, StreamEvent, TextDelta
 from tests.inference.engines.running import eventually, expected, running
 from tests.inference.engines.small import make_adapter, make_model
 from tests.inference.engines.truth import Truth
@@ -245,9 +245,11 @@ def test_who_joins_after_memory_ran_out_is_answered(world: Any, truth: Truth) ->
 
 
 @pytest.mark.parametrize("function", ["look", "name_log_likelihoods", "prefill", "new_zeros"])
-def test_who_finds_no_memory_beside_others_waits_for_it(world: Any, truth: Truth, function: str) -> None:
+def test_who_finds_no_memory_beside_others_waits_for_it(
+    world: Any, truth: Truth, direct: list[Request], function: str
+) -> None:
     """In whichever pass, and where the room for one more row cannot be made: it is answered, as are those behind it."""
-    requests = [replace(request, max_tokens=12) for request in world.requests(8)]
+    requests = [replace(request, max_tokens=12) for request in direct]
     right = [expected(world, truth, request) for request in requests]
     where = torch.Tensor if function == "new_zeros" else worker
     original, step, lacks, queued = getattr(where, function), worker.step, [], threading.Event()
