@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from datetime import datetime
+from typing import Any
 
 from django.db import DatabaseError
+from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 from django_celery_beat.schedulers import DatabaseScheduler, ModelEntry
 
@@ -15,7 +18,12 @@ from workers.services.notices import tell
 
 
 class Entry(ModelEntry):  # type: ignore[misc]
-    """One row."""
+    """One row; what it has run in the future, by a clock that was ahead, it has run now."""
+
+    def __init__(self, model: PeriodicTask, app: Any = None) -> None:
+        if model.last_run_at is not None:
+            model.last_run_at = min(model.last_run_at, timezone.now())
+        super().__init__(model, app=app)
 
     def save(self) -> None:
         """Write down when it ran, and nothing else: people may have edited the row, even to what cannot be saved."""
@@ -28,10 +36,15 @@ class Scheduler(DatabaseScheduler):  # type: ignore[misc]
 
     Entry = Entry
     _faults: dict[int, str] = {}
+    _looked_at: datetime | None = None
 
     def tick(self, *args: object, **kwargs: object) -> float:
         """One look at what is due."""
         beat("beat")
+        now, before = timezone.now(), self._looked_at
+        if before is not None and now < before:  # the clock was set back: nothing is due by the old one's times
+            self._last_full_sync = datetime.min
+        self._looked_at = now
         wait: float = super().tick(*args, **kwargs)
         return wait
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from django.db import connection
+from django.utils import timezone
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask, SolarSchedule
 
 from controlplane.beat import Scheduler
@@ -137,3 +138,28 @@ def test_a_row_that_breaks_while_it_runs_stops_nothing(odd: PeriodicTask) -> Non
     fields(crontab=CrontabSchedule.objects.create())(odd)
     scheduler.sync()
     assert not scheduler._dirty
+
+
+def test_what_a_clock_that_was_ahead_has_run_runs_again_when_it_is_set_right(odd: PeriodicTask) -> None:
+    scheduler = Recorder()
+    PeriodicTask.objects.update(last_run_at=timezone.now() + timedelta(hours=2))
+    for name in ("odd", "reconcile"):
+        due, wait = scheduler.all_as_schedule()[name].is_due()
+        assert due or wait <= 2, name
+
+
+def test_a_clock_that_is_set_back_while_beat_runs_holds_nothing_up(
+    odd: PeriodicTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = timezone.now
+
+    def ahead() -> datetime:
+        return right() + timedelta(hours=2)
+
+    monkeypatch.setattr(timezone, "now", ahead)
+    scheduler = Recorder()
+    assert "odd" in scheduler.round()
+    monkeypatch.setattr(timezone, "now", right)
+    PeriodicTask.objects.filter(pk=odd.pk).update(last_run_at=LONG_AGO)
+    scheduler._dirty.clear()
+    assert "odd" in scheduler.round()

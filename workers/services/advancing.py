@@ -14,11 +14,12 @@ from django.utils import timezone
 from datasets_app.room import explain, is_disk_full
 from workers.compute.types import ComputeUnavailable
 from workers.models import Attempt, Run
+from workers.services.clock import is_to_come
 from workers.services.concluding import conclude_all
 from workers.services.ending import drop
 from workers.services.following import finish, follow
 from workers.services.long_steps import alone, hand_over, is_long, kept
-from workers.services.moves import attend, trouble
+from workers.services.moves import LONGEST_LEASE, attend, trouble
 from workers.services.silence import patience
 from workers.services.starting import resume, start
 from workers.states import ACTIVE, Status
@@ -44,7 +45,7 @@ def advance_all() -> int:
 
 def _due() -> QuerySet[Run]:
     """Runs that are not over, and that nobody is at."""
-    return Run.objects.filter(status__in=ACTIVE).exclude(lease_until__gte=timezone.now())
+    return Run.objects.filter(status__in=ACTIVE).exclude(is_to_come("lease_until", LONGEST_LEASE))
 
 
 def _advance_each(due: list[int], until: float) -> None:

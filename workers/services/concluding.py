@@ -15,7 +15,7 @@ from typing import Any
 
 from celery.exceptions import SoftTimeLimitExceeded
 from django.db import transaction
-from django.db.models import F, Q
+from django.db.models import F
 from django.utils import timezone
 
 from adapters.models import Alias, Evaluation, Stack
@@ -29,9 +29,10 @@ from inference.engines.base import EngineError
 from inference.judgement import judge
 from workers.models import Pipeline, Run
 from workers.selectors import with_runs
+from workers.services.clock import is_to_come
 from workers.services.limits import has_failed
 from workers.services.loading import StillLoading, load
-from workers.services.moves import FINE, LEASE
+from workers.services.moves import FINE, LEASE, LONGEST_LEASE
 from workers.services.notices import tell
 from workers.services.reevaluating import alarm
 from workers.states import ACTIVE, Status
@@ -53,8 +54,8 @@ class Conclusion:
 
 def conclude_all() -> None:
     """Conclude every pipeline whose runs are over."""
-    free = Q(lease_until__isnull=True) | Q(lease_until__lt=timezone.now())
-    over = Pipeline.objects.filter(free, outcome="").exclude(runs__status__in=ACTIVE)
+    free = Pipeline.objects.exclude(is_to_come("lease_until", LONGEST_LEASE))
+    over = free.filter(outcome="").exclude(runs__status__in=ACTIVE)
     for pipeline in with_runs(over.order_by("id")):  # whatever changes them from now on, changes the version, too
         try:
             conclude(pipeline)

@@ -11,9 +11,11 @@ from django.utils import timezone
 
 from datasets_app.text import plain
 from workers.models import Run
+from workers.services.silence import BACKOFF
 from workers.states import SOURCES, TERMINAL, Status
 
 LEASE = timedelta(seconds=settings.LEASE_SECONDS)
+LONGEST_LEASE = max(LEASE, BACKOFF[1])
 GAP = timedelta(minutes=1)  # shorter than the time that a job has to end
 FINE: dict[str, Any] = {"trouble": "", "failing_since": None}
 TROUBLE_LENGTH = 500

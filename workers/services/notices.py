@@ -19,6 +19,7 @@ from django.utils import timezone
 
 from datasets_app.room import explain
 from workers.models import Notice
+from workers.services.clock import is_to_come
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +58,8 @@ def deliver_due() -> int:
 def _deliver(channel: Notice.Channel) -> int:
     """Send what is due on the channel, until it does not take one: to ask a silent one again costs each time."""
     now = timezone.now()
-    due = Notice.objects.filter(channel=channel, sent_at__isnull=True, due_at__lte=now, tries__lt=MAX_TRIES)
+    unsent = Notice.objects.filter(channel=channel, sent_at__isnull=True, tries__lt=MAX_TRIES)
+    due = unsent.exclude(is_to_come("due_at", FIRST_WAIT * 2**MAX_TRIES))
     sent = 0
     for notice in due.order_by("id")[:20]:
         later = now + FIRST_WAIT * 2**notice.tries

@@ -53,6 +53,22 @@ def test_slots_that_were_missed_run_once(hourly: PeriodicTask) -> None:
     assert run_due(DAY + timedelta(days=3, minutes=6)) == []
 
 
+def test_slots_that_were_taken_while_the_clock_was_ahead_hold_up_none_before_them_and_run_once(
+    hourly: PeriodicTask,
+) -> None:
+    assert [at(hours) for hours in (0, 1, 5.5)] == [0, 1, 1]  # the last by a clock that was four hours ahead
+    assert [at(hours) for hours in (1.5, 2, 3, 4, 5, 6)] == [0, 1, 1, 1, 0, 1]
+    assert Slot.objects.exclude(pipeline=None).count() == Pipeline.objects.count() == 6
+
+
+def test_a_one_off_that_ran_while_the_clock_was_ahead_has_run(hourly: PeriodicTask) -> None:
+    PeriodicTask.objects.update(one_off=True)
+    assert [at(hours) for hours in (0, 5.5)] == [0, 1]
+    assert [at(hours) for hours in (1, 2)] == [0, 0]
+    PeriodicTask.objects.update(enabled=False, last_run_at=DAY + timedelta(hours=5.6))
+    assert [at(hours) for hours in (3, 4, 5, 6)] == [0, 0, 0, 0]
+
+
 def test_a_slot_that_another_process_took_launches_nothing(
     hourly: PeriodicTask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
