@@ -32,9 +32,10 @@ def png(width: int = 64, height: int = 48) -> bytes:
 
 
 def make_client(*, staff: bool = False) -> APIClient:
-    """A client of somebody who may read and infer; of staff, who may do the rest."""
+    """A client of somebody who may read and infer; of staff, with every permission, who may do the rest."""
     client = APIClient()
-    client.force_authenticate(User.objects.create_user("staff" if staff else "reader", is_staff=staff))
+    user = User.objects.create_superuser("staff") if staff else User.objects.create_user("reader")
+    client.force_authenticate(user)
     return client
 
 

@@ -12,6 +12,7 @@ from rest_framework.response import Response
 from adapters import services
 from adapters.api.versions import CARD
 from adapters.models import Adapter
+from datasets_app.api.permissions import demand
 from datasets_app.api.strict import NameField, StrictCharField, StrictSerializer
 from datasets_app.selectors import get_source
 
@@ -54,13 +55,17 @@ class AdapterList(generics.ListAPIView[Adapter]):
     queryset = Adapter.objects.select_related("base", "source", "current")
     serializer_class = AdapterSerializer
     filterset_fields = ["kind"]
+    needs = "adapters.add_adapter"
 
     @extend_schema(summary="Register an adapter", request=RegisterAdapterSerializer, responses={201: AdapterSerializer})
     def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """Register an adapter; with `path`, its files on the server become its next version. Staff only."""
+        """Register an adapter; with `path`, its files on the server become its next version. Staff with
+        `adapters.add_adapter`; for one that is registered, with `adapters.change_adapter`, too."""
         body = RegisterAdapterSerializer(data=request.data)
         body.is_valid(raise_exception=True)
         wish = body.validated_data
+        if Adapter.objects.filter(name=wish["name"]).exists():
+            demand(request, "adapters.change_adapter")
         path, card = wish.pop("path", None), wish.pop("card", None)
         if "source" in wish:
             wish["source"] = get_source(wish["source"])

@@ -35,7 +35,7 @@ class VersionSerializer(serializers.ModelSerializer[AdapterVersion]):
 
 
 class AddVersionSerializer(StrictSerializer):
-    """Adapter files on the server; staff only."""
+    """Adapter files on the server."""
 
     path = StrictCharField(max_length=1024, help_text="Folder on the server with the adapter's files.")
     card = serializers.DictField(required=False, help_text=CARD)
@@ -48,6 +48,7 @@ class VersionList(generics.ListAPIView[AdapterVersion]):
 
     queryset = AdapterVersion.objects.select_related("adapter")
     serializer_class = VersionSerializer
+    needs = "adapters.change_adapter"
 
     def get_queryset(self) -> QuerySet[AdapterVersion]:
         """Those of the adapter in the URL; 404 if there is none."""
@@ -55,7 +56,8 @@ class VersionList(generics.ListAPIView[AdapterVersion]):
 
     @extend_schema(summary="Add a version", request=AddVersionSerializer, responses={201: VersionSerializer})
     def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """Check the files in a folder on the server and store them as the next version. Staff only."""
+        """Check the files in a folder on the server and store them as the next version. Staff with
+        `adapters.change_adapter`."""
         adapter = get_object_or_404(Adapter.objects.select_related("base"), name=self.kwargs["name"])
         body = AddVersionSerializer(data=request.data)
         body.is_valid(raise_exception=True)

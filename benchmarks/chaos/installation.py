@@ -38,5 +38,5 @@ def set_up(data: Path) -> str:
     call_command("migrate", verbosity=0)
     for kind in KINDS:
         register_adapter(kind, source=register_source(kind, write_source(kind, data / "sources" / kind, 6, seed=1)))
-    token: str = AuthToken.objects.create(User.objects.create_user("chaos", is_staff=True))[1]
+    token: str = AuthToken.objects.create(User.objects.create_superuser("chaos"))[1]
     return token

@@ -10,6 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from datasets_app import services
+from datasets_app.api.permissions import demand
 from datasets_app.api.strict import NameField, StrictCharField, StrictSerializer
 from datasets_app.models import SourceDataset
 
@@ -24,7 +25,7 @@ class SourceSerializer(serializers.ModelSerializer[SourceDataset]):
 
 
 class RegisterSourceSerializer(StrictSerializer):
-    """A folder on the server to register; staff only."""
+    """A folder on the server to register."""
 
     name = NameField()
     path = StrictCharField(max_length=1024, help_text="Folder on the server with .jsonl files and their images.")
@@ -38,14 +39,18 @@ class SourceList(generics.ListAPIView[SourceDataset]):
 
     queryset = SourceDataset.objects.all()
     serializer_class = SourceSerializer
+    needs = "datasets_app.add_sourcedataset"
 
     @extend_schema(
         summary="Register a source dataset", request=RegisterSourceSerializer, responses={201: SourceSerializer}
     )
     def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """Register a folder on the server, or register it anew if its files have changed. Staff only."""
+        """Register a folder on the server, or register it anew if its files have changed. Staff with
+        `datasets_app.add_sourcedataset`; for one that is registered, with `datasets_app.change_sourcedataset`, too."""
         body = RegisterSourceSerializer(data=request.data)
         body.is_valid(raise_exception=True)
+        if SourceDataset.objects.filter(name=body.validated_data["name"]).exists():
+            demand(request, "datasets_app.change_sourcedataset")
         source = services.register_source(**body.validated_data)
         return Response(SourceSerializer(source).data, status=status.HTTP_201_CREATED)
 

@@ -30,11 +30,13 @@ class PromotionSerializer(StrictSerializer):
 class PromoteView(APIView):
     """Make a router serve."""
 
+    needs = "adapters.change_alias"
+
     @extend_schema(
         summary="Put a router live", request=PromotionSerializer, responses=StackSerializer, tags=["adapters"]
     )
     def post(self, request: Request, name: str) -> Response:
-        """Build the router's stack, deploy it and make it the champion."""
+        """Build the router's stack, deploy it and make it the champion. Staff with `adapters.change_alias`."""
         adapter = get_object_or_404(Adapter.objects.select_related("current"), name=name)
         body = PromotionSerializer(data=request.data)
         body.is_valid(raise_exception=True)
@@ -63,12 +65,14 @@ class RollbackSerializer(StrictSerializer):
 class RollBackView(APIView):
     """Make the stack serve that served before."""
 
+    needs = "adapters.change_alias"
+
     @extend_schema(
         summary="Go back to the stack before", request=RollbackSerializer, responses=StackSerializer, tags=["adapters"]
     )
     def post(self, request: Request) -> Response:
         """Deploy the very stack that served before the present one, and make it the champion. Without `stack`, what
-        serves since a rollback is refused to be rolled back. Staff only."""
+        serves since a rollback is refused to be rolled back. Staff with `adapters.change_alias`."""
         body = RollbackSerializer(data=request.data)
         body.is_valid(raise_exception=True)
         wish = body.validated_data

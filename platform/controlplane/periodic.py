@@ -1,9 +1,11 @@
-"""Which periodic tasks beat can run."""
+"""Which periodic tasks beat can run, and which are the platform's own."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 
+from celery import current_app
+from django.conf import settings
 from django.utils import timezone
 from django_celery_beat.models import ClockedSchedule, CrontabSchedule, IntervalSchedule, PeriodicTask
 from kombu.utils.json import loads
@@ -11,8 +13,27 @@ from kombu.utils.json import loads
 from datasets_app.errors import InputError
 from datasets_app.strict_json import parse
 
+OWN = frozenset(settings.CELERY_BEAT_SCHEDULE)
+WHY = "it is the platform's own, which stands still without it."
 INTERVALS = timedelta(seconds=1), timedelta(days=3660)
 FIELDS: dict[str, tuple[type, str]] = {"args": (list, "[]"), "kwargs": (dict, "{}"), "headers": (dict, "{}")}
+
+
+def is_own(task: PeriodicTask | None) -> bool:
+    """Whether beat makes the row itself, from the settings."""
+    return task is not None and task.name in OWN
+
+
+def send(task: PeriodicTask) -> None:
+    """Send the task's message now. InputError if there is no such task, or what its row says cannot be its arguments;
+    what Celery raises if the task does not take them, or the broker no message."""
+    check(task)
+    current_app.loader.import_default_modules()
+    if task.task not in current_app.tasks:
+        raise InputError(f"task: there is none of the name {task.task!r}.")
+    args, kwargs = loads(task.args or "[]"), loads(task.kwargs or "{}")
+    options = {"queue": task.queue} if task.queue else {}
+    current_app.tasks[task.task].apply_async(args, kwargs, **options)
 
 
 def check(task: PeriodicTask) -> None:

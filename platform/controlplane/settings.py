@@ -147,7 +147,7 @@ REST_FRAMEWORK = {
         "inference.api.authentication.TokenAuthentication",
         "rest_framework.authentication.SessionAuthentication",
     ],
-    "DEFAULT_PERMISSION_CLASSES": ["inference.api.permissions.StaffWrites"],
+    "DEFAULT_PERMISSION_CLASSES": ["datasets_app.api.permissions.StaffWrites"],
     "DEFAULT_SCHEMA_CLASS": "inference.api.schema.Schema",
     "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
     "DEFAULT_PAGINATION_CLASS": "inference.api.pagination.Pages",
@@ -213,18 +213,32 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
 }
 CELERY_BEAT_SCHEDULER = "controlplane.beat:Scheduler"
 CELERY_BEAT_MAX_LOOP_INTERVAL = 2
+_OWN = {  # however a row was left: beat makes it so again when it starts
+    "enabled": True,
+    "one_off": False,
+    "start_time": None,
+    "expires": None,
+    "description": "The platform's own, which stands still without it.",
+}
 CELERY_BEAT_SCHEDULE = {
     "reconcile": {
+        **_OWN,
         "task": "workers.tasks.reconcile",
         "schedule": timedelta(seconds=2),
         "options": {"expires": 2.0},  # a backlog of rounds is worth no more than the last one
     },
     "check_account": {
+        **_OWN,
         "task": "workers.tasks.check_account",
         "schedule": timedelta(minutes=1),
         "options": {"expires": 60.0},
     },
-    "deliver": {"task": "workers.tasks.deliver", "schedule": timedelta(seconds=15), "options": {"expires": 15.0}},
+    "deliver": {
+        **_OWN,
+        "task": "workers.tasks.deliver",
+        "schedule": timedelta(seconds=15),
+        "options": {"expires": 15.0},
+    },
 }
 CELERY_TIMEZONE = "UTC"
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False

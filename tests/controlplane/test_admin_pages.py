@@ -15,7 +15,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from adapters.models import Adapter, Alias, BaseModel, Evaluation, Promotion
-from controlplane.admin import PeriodicTaskForm
+from controlplane.periodic_admin import PeriodicTaskForm
 from tests.cast import (
     EXPERTS,
     digest,

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.contrib import admin
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Permission, User
 from django.forms import ModelForm
 from django.test import Client
+from django.utils import timezone
 from django_celery_beat.models import ClockedSchedule, CrontabSchedule, IntervalSchedule, PeriodicTask, SolarSchedule
 
 from controlplane.beat import Scheduler
+from controlplane.celery import app
+from workers.tasks import prune
 
 pytestmark = pytest.mark.django_db
 
@@ -107,3 +111,100 @@ def test_the_sun_is_not_offered_and_a_row_that_follows_it_can_be_given_hours(
     assert "solar" not in root.get(f"{BASE}/periodictask/{task.pk}/change/").context["adminform"].form.fields
     assert errors(root, "periodictask", {**WISH, "interval": hours.pk}, task.pk) == {}
     assert set(Scheduler.Entry(PeriodicTask.objects.get(name="nightly")).options) == {"headers"}
+
+
+ACTIONS = ("enable_tasks", "disable_tasks", "toggle_tasks", "run_tasks")
+
+
+def act(client: Client, action: str, *tasks: PeriodicTask) -> list[str]:
+    """What the admin says of the action."""
+    chosen = {"action": action, "_selected_action": [task.pk for task in tasks]}
+    response = client.post(f"{BASE}/periodictask/", chosen, follow=True)
+    assert response.status_code == 200
+    return [str(message) for message in response.context["messages"]]
+
+
+@pytest.fixture
+def own() -> PeriodicTask:
+    """A row that beat makes."""
+    Scheduler(app=app)._finalize.cancel()
+    return PeriodicTask.objects.get(name="reconcile")
+
+
+@pytest.fixture
+def nightly(hours: IntervalSchedule) -> PeriodicTask:
+    """A row of people's."""
+    return PeriodicTask.objects.create(name="nightly", task="workers.tasks.prune", interval=hours)
+
+
+def staff(client: Client, *permissions: str) -> Client:
+    user = User.objects.create_user("clerk", is_staff=True)
+    user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
+    client.force_login(user)
+    return client
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_who_may_only_look_changes_nothing(client: Client, nightly: PeriodicTask, action: str) -> None:
+    clerk = staff(client, "view_periodictask")
+    assert clerk.get(f"{BASE}/periodictask/").status_code == 200
+    assert not any("successfully" in words or "sent" in words for words in act(clerk, action, nightly))
+    nightly.refresh_from_db()
+    assert nightly.enabled
+
+
+def test_who_may_change_schedules_switches_people_s_off_and_on(client: Client, nightly: PeriodicTask) -> None:
+    clerk = staff(client, "view_periodictask", "change_periodictask")
+    for action, enabled in (("disable_tasks", False), ("enable_tasks", True), ("toggle_tasks", False)):
+        assert "1 task was successfully" in act(clerk, action, nightly)[0]
+        nightly.refresh_from_db()
+        assert nightly.enabled is enabled
+
+
+@pytest.mark.parametrize("action", ["disable_tasks", "toggle_tasks", "delete_selected"])
+def test_nobody_switches_the_platform_off(root: Client, own: PeriodicTask, nightly: PeriodicTask, action: str) -> None:
+    assert "reconcile stays as it is: it is the platform's own" in act(root, action, own, nightly)[0]
+    own.refresh_from_db()
+    assert own.enabled
+    assert PeriodicTask.objects.get(name="nightly").enabled is (action == "delete_selected")
+
+
+def test_the_platform_s_own_rows_and_their_intervals_are_only_looked_at(root: Client, own: PeriodicTask) -> None:
+    assert own.interval is not None
+    page = root.get(f"{BASE}/periodictask/{own.pk}/change/")
+    assert "The platform&#x27;s own" in page.content.decode() or "The platform's own" in page.content.decode()
+    for model, pk in (("periodictask", own.pk), ("intervalschedule", own.interval.pk)):
+        assert root.post(f"{BASE}/{model}/{pk}/change/", {"every": "5", "period": "days"}).status_code == 403
+        assert root.post(f"{BASE}/{model}/{pk}/delete/", {"post": "yes"}).status_code in {200, 403}
+    own.refresh_from_db()
+    assert str(own.interval) == "every 2 seconds"
+
+
+def test_what_was_switched_off_in_the_database_is_on_when_beat_starts(own: PeriodicTask) -> None:
+    PeriodicTask.objects.update(enabled=False, one_off=True, start_time=timezone.now() + timedelta(days=9))
+    assert "reconcile" in Scheduler(app=app).schedule
+
+
+def test_running_a_schedule_sends_its_message(
+    root: Client, nightly: PeriodicTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[Any] = []
+    monkeypatch.setattr(prune, "apply_async", lambda *words, **options: sent.append((words, options)))
+    assert act(root, "run_tasks", nightly) == ["nightly: sent."]
+    assert sent == [(([], {}), {})]
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ({"kwargs": "[1]"}, "nightly: kwargs: a dict is needed, as {}."),
+        ({"args": "5"}, "nightly: args: a list is needed, as []."),
+        ({"args": "[1]"}, "nightly: "),
+        ({"task": "x"}, "nightly: task: there is none of the name 'x'."),
+        ({}, "nightly: the broker takes no message: "),
+    ],
+)
+def test_what_cannot_be_sent_is_a_message(root: Client, nightly: PeriodicTask, row: dict[str, str], words: str) -> None:
+    PeriodicTask.objects.filter(pk=nightly.pk).update(**row)
+    (message,) = act(root, "run_tasks", nightly)
+    assert message.startswith(words)

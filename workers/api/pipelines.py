@@ -147,6 +147,7 @@ class PipelineList(generics.ListAPIView[Pipeline]):
 
     queryset = with_runs(Pipeline.objects.select_related("promoted"))
     serializer_class = PipelineSerializer
+    needs = "workers.add_pipeline"
 
     @extend_schema(
         summary="Launch a pipeline",
@@ -158,7 +159,8 @@ class PipelineList(generics.ListAPIView[Pipeline]):
         responses={201: PipelineSerializer},
     )
     def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """`kind` says what is to be done (`router` if absent); the other fields are that kind's. Staff only."""
+        """`kind` says what is to be done (`router` if absent); the other fields are that kind's. Staff with
+        `workers.add_pipeline`."""
         wish = dict(request.data) if isinstance(request.data, dict) else request.data
         kind = wish.pop("kind", Pipeline.Kind.ROUTER.value) if isinstance(wish, dict) else Pipeline.Kind.ROUTER.value
         if not isinstance(kind, str) or kind not in WISHES:
@@ -181,9 +183,11 @@ class PipelineDetail(generics.RetrieveAPIView[Pipeline]):
 class PipelineCancel(APIView):
     """The end of a pipeline before its time."""
 
+    needs = "workers.change_run"
+
     @extend_schema(summary="Cancel a pipeline", request=None, responses=PipelineSerializer, tags=["pipelines"])
     def post(self, request: Request, pk: int) -> Response:
-        """Cancel every run of it that is not over, and what was to follow from them. Staff only."""
+        """Cancel every run of it that is not over, and what was to follow. Staff with `workers.change_run`."""
         pipeline = get_object_or_404(Pipeline, pk=pk)
         services.cancel_pipeline(pipeline)
         return Response(PipelineSerializer(pipeline).data)
@@ -192,8 +196,10 @@ class PipelineCancel(APIView):
 class PipelineRetry(APIView):
     """Another try."""
 
+    needs = "workers.add_run"
+
     @extend_schema(summary="Retry a pipeline", request=None, responses=PipelineSerializer, tags=["pipelines"])
     def post(self, request: Request, pk: int) -> Response:
-        """Go on from the first step that failed or was cancelled. Staff only."""
+        """Go on from the first step that failed or was cancelled. Staff with `workers.add_run`."""
         pipeline = services.retry_pipeline(get_object_or_404(Pipeline, pk=pk))
         return Response(PipelineSerializer(pipeline).data)

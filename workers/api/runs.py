@@ -111,10 +111,11 @@ class RunList(generics.ListAPIView[Run]):
     queryset = listed(Run.objects.select_related("pipeline", "created_by"))
     serializer_class = RunSerializer
     filterset_fields = ["kind", "status", "name"]
+    needs = "workers.add_run"
 
     @extend_schema(summary="Launch a run", request=LaunchSerializer, responses={201: RunDetailSerializer})
     def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """Queue a run; a name with the same parameters returns the run that has it. Staff only."""
+        """Queue a run; a name with the same parameters returns the run that has it. Staff with `workers.add_run`."""
         body = LaunchSerializer(data=request.data)
         body.is_valid(raise_exception=True)
         run = services.launch(**body.validated_data, user=cast(User, request.user))
@@ -134,9 +135,11 @@ class RunDetail(generics.RetrieveAPIView[Run]):
 class RunCancel(APIView):
     """The end of a run before its time."""
 
+    needs = "workers.change_run"
+
     @extend_schema(summary="Cancel a run", request=None, responses=RunDetailSerializer, tags=["runs"])
     def post(self, request: Request, pk: int) -> Response:
-        """Ask the run to end; one that is over stays as it is. Staff only."""
+        """Ask the run to end; one that is over stays as it is. Staff with `workers.change_run`."""
         run = services.cancel(get_object_or_404(Run, pk=pk))
         return Response(RunDetailSerializer(run).data)
 
@@ -144,9 +147,11 @@ class RunCancel(APIView):
 class RunRetry(APIView):
     """Another try."""
 
+    needs = "workers.add_run"
+
     @extend_schema(summary="Retry a run", request=None, responses={201: RunDetailSerializer}, tags=["runs"])
     def post(self, request: Request, pk: int) -> Response:
-        """Launch a failed or cancelled run again, with the later steps of its pipeline. Staff only."""
+        """Launch a failed or cancelled run again, with its pipeline's later steps. Staff with `workers.add_run`."""
         run = services.retry(get_object_or_404(Run, pk=pk))
         return Response(RunDetailSerializer(run).data, status=status.HTTP_201_CREATED)
 
