@@ -12,6 +12,7 @@ from django.http import HttpRequest
 
 from adapters.admin import AdapterAdmin, AdapterVersionAdmin
 from adapters.models import Adapter, AdapterVersion
+from adapters.selectors import champion
 from datasets_app.admin.base import action, display, launched, links
 from datasets_app.errors import InputError
 from datasets_app.models import PreparedDataset
@@ -60,7 +61,7 @@ class LaunchingAdapterAdmin(LaunchPermissions, FetchingAdmin, AdapterAdmin):
 class LaunchingVersionAdmin(LaunchPermissions, AdapterVersionAdmin):
     """The same, with the run that made it, and what can be done with it."""
 
-    actions = ["evaluate", "promote_router"]
+    actions = ["evaluate", "compare", "promote_router"]
     fields = ["adapter_link", "made_by", "trained_from", *AdapterVersionAdmin.fields[1:]]
     readonly_fields = fields
 
@@ -80,6 +81,25 @@ class LaunchingVersionAdmin(LaunchPermissions, AdapterVersionAdmin):
         """On the held-out side of the very prepared dataset."""
         user = cast(User, request.user)
         self.apply(request, queryset, lambda version: launch(Run.Kind.EVALUATE, evaluation_of(version), user=user))
+
+    @action(description="Evaluate routers with their experts, and what serves likewise", permissions=["launch"])
+    def compare(self, request: HttpRequest, queryset: QuerySet[AdapterVersion]) -> None:
+        """On the same samples: what `promote` asks for where experts have changed."""
+        user = cast(User, request.user)
+        asked: dict[str, Any] = {"kind": Run.Kind.EVALUATE, "user": user, "reuse": True}
+        datasets: set[str] = set()
+
+        def with_experts(version: AdapterVersion) -> Run:
+            if version.adapter.kind != Adapter.Kind.ROUTER:
+                raise InputError("an expert has no experts; select routers.")
+            params = evaluation_of(version) | {"stack": True}
+            datasets.add(params["dataset"])
+            return launch(params=params, **asked)
+
+        self.apply(request, queryset.select_related("adapter"), with_experts)
+        if champion() is not None:
+            what_serves = {"serving": True, "stack": True}
+            self.apply(request, sorted(datasets), lambda name: launch(params={"dataset": name, **what_serves}, **asked))
 
     @action(description="Put the selected router live", permissions=["promote"])
     def promote_router(self, request: HttpRequest, queryset: QuerySet[AdapterVersion]) -> None:

@@ -226,6 +226,22 @@ def test_versions_are_evaluated_and_promoted(root: Client, monkeypatch: pytest.M
     assert Alias.objects.get().stack == stack
 
 
+def test_a_router_and_what_serves_are_evaluated_with_their_experts(root: Client) -> None:
+    """On the dataset that the router was trained from; what serves but once for several routers of one dataset."""
+    serving, dataset = make_champion(), make_routing_dataset()
+    routers = [make_version(serving.router.adapter, EXPERTS) for _ in range(2)]
+    for router in routers:
+        made = {"kind": "train", "adapter_version": router, "params": {"dataset": dataset.name}}
+        make_run(f"train-{router.number}", Status.SUCCEEDED, **made)
+    said = act(root, "/admin/adapters/adapterversion/", "compare", *routers, serving.experts.all()[0])
+    assert [("select routers" in words) for words in said].count(True) == 1
+    asked = Run.objects.filter(kind="evaluate").order_by("id").values_list("params", flat=True)
+    assert all(params["stack"] and params["dataset"] == dataset.name for params in asked)
+    assert sorted((params["run"] or "", params["serving"]) for params in asked) == [
+        ("", True), ("train-2", False), ("train-3", False),
+    ]  # fmt: skip
+
+
 def test_actions_need_their_permission(client: Client) -> None:
     """Who may look may not launch."""
     clerk = User.objects.create_user("clerk", is_staff=True)
