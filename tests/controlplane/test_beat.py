@@ -43,6 +43,12 @@ class Recorder(Scheduler):
         return self.sent
 
 
+@pytest.fixture(autouse=True)
+def one_transaction(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The connection that holds the test's transaction stays open."""
+    monkeypatch.setattr("django_celery_beat.schedulers.close_old_connections", lambda: None)
+
+
 @pytest.fixture
 def odd() -> PeriodicTask:
     """A schedule of people's that is due at once."""
