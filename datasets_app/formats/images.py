@@ -11,10 +11,11 @@ from PIL import Image, UnidentifiedImageError
 
 from datasets_app.errors import InputError
 from datasets_app.formats.parts import excess
+from datasets_app.formats.webp import webp_size
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 MAX_BYTES = 20 * 2**20
-MAX_PIXELS = 25_000_000  # a 6K screen; serving accepts no more either
+MAX_PIXELS = 25_000_000  # a 6K screen; 75 MB decoded
 MAX_RATIO = 100  # Qwen-VL's image processor raises above 200
 MIN_SIDE = 4
 
@@ -48,7 +49,7 @@ def check_image(path: Path, name: str) -> None:
         raise InputError(f"image {shown} is larger than {MAX_BYTES // 2**20} MiB.")
     try:
         data = path.read_bytes()
-        _check_size(shown, *(_webp_size(data) or (MIN_SIDE, MIN_SIDE)))
+        _check_size(shown, *(webp_size(data) or (MIN_SIDE, MIN_SIDE)))
         if found := excess(data):
             raise InputError(f"image {shown} has {found}.")
         with warnings.catch_warnings():
@@ -73,13 +74,3 @@ def _check_size(shown: str, width: int, height: int) -> None:
         raise InputError(f"image {shown} has {width}x{height} pixels; at most {MAX_PIXELS} are read.")
     if min(width, height) < MIN_SIDE or max(width, height) > MAX_RATIO * min(width, height):
         raise InputError(f"image {shown} is {width}x{height}: too narrow for a screenshot.")
-
-
-def _webp_size(header: bytes) -> tuple[int, int] | None:
-    """Width and height from an extended WEBP header (RFC 9649), None for other files.
-
-    libwebp allocates the whole canvas as soon as Pillow opens such a file, before its size can be asked for.
-    """
-    if header[:4] != b"RIFF" or header[8:16] != b"WEBPVP8X" or len(header) < 30:
-        return None
-    return 1 + int.from_bytes(header[24:27], "little"), 1 + int.from_bytes(header[27:30], "little")

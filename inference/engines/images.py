@@ -8,11 +8,10 @@ import warnings
 from PIL import Image, UnidentifiedImageError
 
 from datasets_app.errors import InputError
+from datasets_app.formats.images import FORMATS, MAX_BYTES, MAX_PIXELS
 from datasets_app.formats.parts import excess
+from datasets_app.formats.webp import webp_size
 
-FORMATS = ("PNG", "JPEG", "WEBP")
-MAX_BYTES = 20 * 2**20
-MAX_PIXELS = 25_000_000  # a 6K screen; 75 MB decoded
 MAX_SIDE = 16_384
 MAX_ASPECT = 100  # Qwen3-VL's own resizing fails beyond 200
 _METADATA = {"exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"}
@@ -61,7 +60,7 @@ def portable(data: bytes) -> bytes:
 def _open(data: bytes) -> Image.Image:
     if len(data) > MAX_BYTES:
         raise InputError(f"The image has {len(data)} bytes; at most {MAX_BYTES} are accepted.")
-    _check_size(*(_webp_size(data) or (1, 1)))
+    _check_size(*(webp_size(data) or (1, 1)))
     if found := excess(data):
         raise InputError(f"The image has {found}.")
     try:
@@ -96,20 +95,3 @@ def _check_size(width: int, height: int) -> None:
         )
     if max(width, height) > MAX_ASPECT * min(width, height):
         raise InputError(f"The image is {width} x {height}; sides may differ by at most {MAX_ASPECT} times.")
-
-
-def _webp_size(data: bytes) -> tuple[int, int] | None:
-    """Width and height from a WEBP header, None for other data.
-
-    Pillow gives the whole file to libwebp on opening, which allocates the canvas before anyone sees its size.
-    The layouts are those of RFC 9649.
-    """
-    if data[:4] != b"RIFF" or data[8:12] != b"WEBP" or len(data) < 30:
-        return None
-    kind = data[12:16]
-    if kind == b"VP8X":
-        return 1 + int.from_bytes(data[24:27], "little"), 1 + int.from_bytes(data[27:30], "little")
-    if kind == b"VP8L":
-        bits = int.from_bytes(data[21:25], "little")
-        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
-    return int.from_bytes(data[26:28], "little") & 0x3FFF, int.from_bytes(data[28:30], "little") & 0x3FFF
