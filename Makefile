@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # Compiled modules are kept: else every job compiles the sources of torch and transformers again.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: install demo serve test test-postgres test-modal smoke-modal lint bench bench-engine chaos clean reset
+.PHONY: install demo serve test test-postgres test-vllm test-modal smoke-modal lint bench bench-engine chaos clean reset
 
 install: $(STAMP)
 
@@ -40,6 +40,10 @@ bench-engine: install  ## what stacking, batching and many adapters cost; ratios
 
 test-postgres: install  ## the same tests on PostgreSQL: that of DATABASE_URL, or Debian's package
 	PYTHONPATH=.:platform $(BIN)/python -m tests.postgres --numprocesses auto --maxprocesses 4
+
+test-vllm: install  ## the engine `http` against a vLLM of yours, on the tiny base: VLLM=/path/to/vllm
+	@test -x "$(VLLM)" || { echo "Say where vLLM is: make test-vllm VLLM=/path/to/vllm"; exit 2; }
+	SWITCHYARD_VLLM="$(VLLM)" $(BIN)/python -m pytest tests/workers/recipes/test_vllm.py
 
 chaos: install  ## a thousand kills against real processes
 	$(BIN)/python -m benchmarks.chaos

@@ -70,6 +70,12 @@ class Canaries(BaseModel):
             raise InputError(f"{CANARY_FILE}, field 'canaries': each token needs its logit.")
         return made
 
+    @classmethod
+    def read(cls, directory: Path) -> Canaries | None:
+        """Those in `directory`, None where training left none; InputError as of `parse`."""
+        path = directory / CANARY_FILE
+        return cls.parse(path.read_bytes()) if path.exists() else None
+
     def write(self, directory: Path) -> None:
         """Write them into `directory`, the same bytes for the same canaries."""
         (directory / CANARY_FILE).write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")

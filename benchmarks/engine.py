@@ -9,6 +9,7 @@ larger is better. `ratios` holds each one's spread over the rounds.
 
 `bounds` are what a processor allows that vision and prompts fill already (the tiny base's don't), from the stages of
 single requests: alone, stacking costs at least one more pass over the prompt; eight at once save at most the decoding.
+`glancing` is a plain router that sees a ninth of the expert's pixels, so that its pass is short.
 
 `--alone` asks one request at a time only, of three adapters, in minutes, and writes `engine-alone.json`.
 """
@@ -50,6 +51,8 @@ RESULTS = Path(__file__).parent / "results"
 POPULATIONS = (3, 16, 64)
 NAME_TOKENS = 6  # of a router's answer where it is generated
 FRESH_ROUNDS = 2  # loading a base is slow
+GLANCE = 3  # as many times smaller are the sides of what a glancing router sees
+PATCH = 32  # pixels that one token stands for, in each direction
 
 
 class Bench:
@@ -72,6 +75,9 @@ class Bench:
         opening = PromptBuilder(load_processor(self.base)).opening
         self.activated_expert = self._adapter("activated-expert", (), opening)
         self.activated_router = self._adapter("activated-router", tuple(names[:3]), opening)
+        width, height = (side // GLANCE // PATCH * PATCH for side in size.screen)
+        glance = replace(size, screen=(width, height))
+        self.glancing_router = self._adapter("glancing-router", tuple(names[:3]), size=glance)
         limits = Limits(queue=64, deadline_s=3600, batch=16, stacks=200, adapters=100)
         self.engine = InProcessEngine.load(self.base, self.store.path, limits)
         self.stacks: dict[tuple[int, int], StackSpec] = {}
@@ -82,9 +88,11 @@ class Bench:
         side_by_side = [*self.experts[:3], self.talking_router]
         return PeftMixed(self.base, {ref.name: self.store.path(ref.digest) for ref in side_by_side})
 
-    def _adapter(self, name: str, labels: tuple[str, ...] = (), invocation: tuple[int, ...] = ()) -> AdapterRef:
+    def _adapter(
+        self, name: str, labels: tuple[str, ...] = (), invocation: tuple[int, ...] = (), size: Size | None = None
+    ) -> AdapterRef:
         with tempfile.TemporaryDirectory() as folder:
-            make_adapter(self.size, self.base, Path(folder), name, labels, invocation)
+            make_adapter(size or self.size, self.base, Path(folder), name, labels, invocation)
             return AdapterRef(name, self.store.add(Path(folder)).digest)
 
     def stack(self, population: int, expert: int) -> StackSpec:
@@ -108,6 +116,9 @@ class Bench:
         named = tuple(AdapterRef(f"expert-{number}", self.activated_expert.digest) for number in range(3))
         self.activated = StackSpec(self.engine.base, self.activated_router, named)
         self.engine.deploy(self.activated)
+        self.glancing = {i: replace(self.stack(3, i), router=self.glancing_router) for i in range(3)}
+        for stack in self.glancing.values():
+            self.engine.deploy(stack)
         self.bytes["deployed"] = peak_bytes()  # before the other ways to stack load bases of their own
 
     def request(self, seed: int, expert: int, population: int = 3) -> Request:
@@ -116,9 +127,10 @@ class Bench:
         return Request(digest, screenshot(seed, self.size.screen), "Do what is asked.", self.tokens)
 
     def alone(self, seed: int) -> None:
-        """One request at a time: the expert only and stacked, plain and activated, and the two usual ways to stack."""
+        """One request at a time: the expert only, three ways to stack it, and the two usual ones."""
         request, expert = self.request(seed, seed % 3), self.experts[seed % 3]
         shared = replace(request, stack=self.activated.digest)
+        glanced = replace(request, stack=self.glancing[seed % 3].digest)
 
         def two_calls() -> None:
             self.engine.generate_many(self.talking_router, [Request("", request.image, request.prompt, NAME_TOKENS)])
@@ -127,6 +139,7 @@ class Bench:
         ways: list[tuple[str, Callable[[], object]]] = [
             ("expert_only", lambda: self.engine.generate_many(expert, [request])),
             ("plain", lambda: self.stages.append(self.engine.infer(request).timings)),
+            ("glancing", lambda: self.engine.infer(glanced)),
             ("alora_expert_only", lambda: self.engine.generate_many(self.activated_expert, [request])),
             ("alora", lambda: self.engine.infer(shared)),
             ("two_calls", two_calls),
@@ -185,6 +198,7 @@ class Bench:
             "tokens": self.tokens,
             "alone": {
                 "plain_over_expert_only": self._ratio("plain", "expert_only"),
+                "glancing_over_expert_only": self._ratio("glancing", "expert_only"),
                 "alora_over_expert_only": self._ratio("alora", "alora_expert_only"),
                 "alora_over_plain_expert_only": self._ratio("alora", "expert_only"),
                 "two_calls_over_expert_only": self._ratio("two_calls", "expert_only"),
@@ -283,7 +297,7 @@ def measured(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
         bench = Bench(SIZES[options.size], Path(folder), options.tokens, populations)
         try:
             bench.deploy()
-            for stack in (bench.stacks[3, 0], bench.activated):  # warm
+            for stack in (bench.stacks[3, 0], bench.glancing[0], bench.activated):  # warm
                 bench.engine.infer(replace(bench.request(0, 0), stack=stack.digest))
             for number in tqdm(range(1, options.rounds + 1), desc="rounds"):
                 bench.alone(number)

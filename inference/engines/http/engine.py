@@ -5,21 +5,25 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
+from adapters.canaries import Canaries
 from adapters.card import AdapterCard
 from adapters.store import Store
 from datasets_app.errors import InputError
 from inference.engines.base import EngineError, StackNotDeployed
+from inference.engines.canaries import WORDS, screens
 from inference.engines.chat import OWNER, model_name
 from inference.engines.checks import check_kind, check_labels, check_request, check_stack
 from inference.engines.http.labels import Step, label_probabilities
 from inference.engines.http.messages import body, data_url
-from inference.engines.http.server import Late, OpenAIServer
+from inference.engines.http.proof import prove
+from inference.engines.http.server import Failed, Late, OpenAIServer
 from inference.engines.packages import versions
 from inference.engines.types import (
     AdapterRef,
@@ -46,6 +50,7 @@ PACKAGES = versions(("switchyard",))
 class _Role:
     ref: AdapterRef
     card: AdapterCard
+    canaries: Canaries | None
 
 
 @dataclass(frozen=True)
@@ -86,10 +91,11 @@ class HttpEngine:
         self._deadline_s = deadline_s
         self._lock = Lock()
         self._stacks: dict[str, _Deployed] = {}  # the one deployed longest ago first
-        self._cards: dict[str, AdapterCard] = {}
+        self._read: dict[str, tuple[AdapterCard, Canaries | None]] = {}
+        self._proven: set[str] = set()  # models of a server that proves none itself
 
     def deploy(self, stack: StackSpec) -> None:
-        """Have the server load every adapter of the stack that it does not hold; idempotent."""
+        """Have the server load every adapter of the stack that it does not hold, and prove all of them; idempotent."""
         held = self._held()
         check_stack(stack, held.bases)
         router = self._role(stack.router, "router", stack.base)
@@ -97,15 +103,21 @@ class HttpEngine:
         check_labels(stack, router.card)
         if not held.is_ours:
             _check_plain([router, *experts.values()])
-        refs = dict.fromkeys((stack.router, *stack.experts))
-        if len(refs) > held.capacity:
-            raise InputError(f"The stack has {len(refs)} adapters; its server serves at most {held.capacity} at once.")
-        for ref in refs:
-            if model_name(ref) not in held.adapters:
+        roles = {role.ref: role for role in (router, *experts.values())}
+        if len(roles) > held.capacity:
+            raise InputError(f"The stack has {len(roles)} adapters; its server serves at most {held.capacity} at once.")
+        deployed = _Deployed(stack, router, experts)
+        for ref, role in roles.items():
+            is_new = model_name(ref) not in held.adapters
+            if is_new:
                 self._load(ref)
+            if not held.is_ours:
+                self._prove(role, stack.base, is_new)
+        if not held.is_ours:  # It may not know how an answer is limited to labels.
+            self._decide(_Asking(deployed, Request(stack.digest, screens()[0], WORDS), self._deadline_s))
         with self._lock:
             self._stacks.pop(stack.digest, None)
-            self._stacks[stack.digest] = _Deployed(stack, router, experts)
+            self._stacks[stack.digest] = deployed
             while len(self._stacks) > STACKS:
                 del self._stacks[next(iter(self._stacks))]
 
@@ -173,13 +185,14 @@ class HttpEngine:
 
     def _role(self, ref: AdapterRef, kind: str, base: str) -> _Role:
         """The adapter with its card, its files compared with their hash when this process first meets them."""
-        card = self._cards.get(ref.digest)
-        if card is None:
-            card = self._cards[ref.digest] = AdapterCard.read(self._store.verify(ref.digest).path)
+        if ref.digest not in self._read:
+            path = self._store.verify(ref.digest).path
+            self._read[ref.digest] = AdapterCard.read(path), Canaries.read(path)
+        card, canaries = self._read[ref.digest]
         check_kind(ref, card, kind)
         if card.base != base:
             raise InputError(f"The adapter {ref.name} belongs to another base than its stack.")
-        return _Role(ref, card)
+        return _Role(ref, card, canaries)
 
     def _load(self, ref: AdapterRef) -> None:
         self._store.verify(ref.digest)  # A server that restarted reads the files anew, as they are by then.
@@ -188,9 +201,34 @@ class HttpEngine:
             self._server.load(model_name(ref), path)
         except StackNotDeployed as error:
             raise EngineError(f"The engine's server cannot load adapters, or finds none at {path}.") from error
+        except Failed as error:  # as of a rank beyond what vLLM was started for
+            raise EngineError(f"The engine's server cannot load the adapter {ref.name}: {error.told}") from error
         except InputError:
             if model_name(ref) not in self._held().adapters:  # else another process was quicker
                 raise
+
+    def _prove(self, role: _Role, base: str, is_new: bool) -> None:
+        """InputError, and a model that was loaded for nothing is unloaded, if the adapter may not serve."""
+        model = model_name(role.ref)
+        if model in self._proven and not is_new:
+            return
+
+        def likeliest(model: str, png: bytes, words: str) -> dict[int, float]:
+            options = {"logprobs": True, "top_logprobs": TOP, "return_tokens_as_token_ids": True}
+            chat = body(model, role.card, Request("", png, words), data_url(png), 1) | options
+            with _understood():
+                answer = self._server.complete(chat, time.monotonic() + self._deadline_s)
+                first, *_ = answer["choices"][0]["logprobs"]["content"]
+                return {_token_id(one["token"]): float(one["logprob"]) for one in first["top_logprobs"]}
+
+        try:
+            prove(role.card, role.canaries, partial(likeliest, model), partial(likeliest, base))
+        except InputError as error:
+            if is_new:
+                with suppress(EngineError, InputError):
+                    self._server.unload(model)
+            raise InputError(f"Adapter {role.ref.name!r}: {error}") from error
+        self._proven.add(model)
 
     def _acquire(self, request: Request) -> _Deployed:
         check_request(request)
@@ -299,10 +337,10 @@ class _Asking:
 
 
 def _used(role: _Role) -> Used:
-    """The template is the card's texts alone: the server's chat template is its own, and so is what it proves."""
+    """The template is the card's texts alone: the server's chat template is its own."""
     card = role.card
     texts = content_digest(f"{card.system or ''}\0{card.human}".encode())
-    return Used(role.ref.name, role.ref.digest, texts, card.min_pixels, card.max_pixels, proven=False)
+    return Used(role.ref.name, role.ref.digest, texts, card.min_pixels, card.max_pixels, role.canaries is not None)
 
 
 def _check_plain(roles: list[_Role]) -> None:
@@ -327,6 +365,11 @@ def _step(entry: dict[str, Any]) -> Step:
     """The token of one position, and what else might have stood there."""
     told = {str(one["token"]): _probability(one["logprob"]) for one in (*entry["top_logprobs"], entry)}
     return Step(str(entry["token"]), told)
+
+
+def _token_id(token: str) -> int:
+    """Of vLLM's `token_id:17`."""
+    return int(token.removeprefix("token_id:"))
 
 
 def _probability(logprob: float) -> float:

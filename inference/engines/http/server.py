@@ -35,6 +35,14 @@ class Late(EngineBusy):
         super().__init__("The engine did not answer in time: ask for fewer tokens, or later.")
 
 
+class Failed(EngineError):  # noqa: N818
+    """The server failed; `told` is what it said, which may be more than a client should know."""
+
+    def __init__(self, message: str, told: str) -> None:
+        super().__init__(message)
+        self.told = told
+
+
 class OpenAIServer:
     """The server at `url`. Safe to call from any thread.
 
@@ -60,6 +68,10 @@ class OpenAIServer:
         """Serve the adapter in the server's folder `path` as the model `name`."""
         body = {"lora_name": name, "lora_path": path}
         self._call("POST", "/v1/load_lora_adapter", body, time.monotonic() + LOAD_S)
+
+    def unload(self, name: str) -> None:
+        """Serve the model `name` no longer."""
+        self._call("POST", "/v1/unload_lora_adapter", {"lora_name": name}, time.monotonic() + CONNECT_S)
 
     def complete(self, body: dict[str, Any], deadline: float) -> Any:
         """A whole answer, awaited until `deadline` (of time.monotonic())."""
@@ -134,7 +146,7 @@ class OpenAIServer:
             case _ if 400 <= status < 500:
                 return InputError(message or f"The engine refused the request with status {status}.")
         logger.error("The engine at %s failed with status %d: %s", self.url, status, message)
-        return EngineError(f"The engine at {self.url} failed with status {status}; its log says why.")
+        return Failed(f"The engine at {self.url} failed with status {status}; its log says why.", message)
 
     def _broken_off(self, error: Any) -> Exception:
         details = error if isinstance(error, dict) else {}

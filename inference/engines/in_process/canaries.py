@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import io
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
-from PIL import Image, ImageDraw
 
 from adapters.canaries import Canaries, Canary
 from adapters.card import AdapterCard
 from datasets_app.errors import InputError
+from inference.engines.canaries import NO_OP, WORDS, screens
 from inference.engines.checks import check_words
 from inference.engines.images import decode
 from inference.engines.in_process.batch import look
@@ -23,24 +22,8 @@ from inference.engines.in_process.prefixes import invoked_at
 from inference.engines.in_process.prompts import Pixels
 from inference.engines.in_process.runner import Runner
 
-WORDS = "Do what this screen asks for."
 TOKENS = 16  # whose logits are recorded, of each canary
 NOISE = 4  # a difference of so many units in the last place of the largest logit is no difference
-
-
-def screens() -> tuple[bytes, ...]:
-    """Two small screens as PNG, of plain shapes: no font, so the same pixels everywhere."""
-    return tuple(_screen(*colours) for colours in (("white", "navy", "orange"), ("black", "teal", "white")))
-
-
-def _screen(ground: str, bar: str, mark: str) -> bytes:
-    image, out = Image.new("RGB", (96, 96), ground), io.BytesIO()
-    draw = ImageDraw.Draw(image)
-    draw.rectangle((0, 0, 95, 11), fill=bar)
-    for number, (x, y) in enumerate((x, y) for y in range(20, 85, 16) for x in range(8, 85, 22)):
-        draw.rectangle((x, y, x + 14, y + 9), fill=mark if number % 5 == 2 else None, outline=bar)
-    image.save(out, "PNG", optimize=True)
-    return out.getvalue()
 
 
 def record(runner: Runner, card: AdapterCard, base: Callable[[], AbstractContextManager[Any]]) -> Canaries:
@@ -81,7 +64,7 @@ def differences(adapted: torch.Tensor, base: torch.Tensor, runner: Runner) -> to
         raise InputError("The adapter gives no numbers: its weights are broken.")
     differences = (adapted - base).abs().amax(dim=1)
     if float(differences.max()) <= NOISE * torch.finfo(runner.model.dtype).eps * float(base.abs().max()):
-        raise InputError("The adapter is a no-op: it changes nothing of what the base answers.")
+        raise InputError(NO_OP)
     return differences
 
 

@@ -10,18 +10,14 @@ import torch
 from adapters.canaries import Canaries
 from adapters.card import AdapterCard
 from datasets_app.errors import InputError
+from inference.engines.canaries import TOLERANCE, WORDS, check_distance, screens
 from inference.engines.in_process.batch import View, look
-from inference.engines.in_process.canaries import WORDS, Asked, differences, screens
+from inference.engines.in_process.canaries import Asked, differences
 from inference.engines.in_process.files import ReadAdapter
 from inference.engines.in_process.lora import NO_ADAPTER, LoraSlots
 from inference.engines.in_process.passes import prefill
 from inference.engines.in_process.prefixes import Continuation, Prefix, join, read
 from inference.engines.in_process.runner import Runner
-
-TOLERANCE = {"float32": (1e-4, 5e-3), "float16": (5e-3, 1e-2), "bfloat16": (3e-2, 6e-2)}
-"""By dtype, how far a logit may lie from the recorded one, on the same and on another kind of device.
-
-In units of the largest recorded logit. float32 on another device: a GPU may multiply in TF32."""
 
 KEPT = 8  # readings of the base, a few megabytes each
 
@@ -112,9 +108,4 @@ class Proof:
                 raise InputError("The canaries name tokens that the base does not have.")
             recorded = torch.tensor(canary.logits, device=row.device)
             off = float((row[list(canary.tokens)] - recorded).abs().max())
-            allowed = tolerance * max(1.0, float(recorded.abs().max()))
-            if off > allowed:
-                raise InputError(
-                    "The adapter is not the one that was trained, but swapped or stale: its logits differ from those "
-                    f"recorded at the training by {off:.3g}, where {allowed:.3g} is allowed."
-                )
+            check_distance(off, float(recorded.abs().max()), tolerance)

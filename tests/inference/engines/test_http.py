@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from threading import Event, Thread
 from types import SimpleNamespace
@@ -21,10 +22,12 @@ import httpx
 import pytest
 from PIL import Image
 
+from adapters.canaries import Canaries, Canary
 from adapters.card import AdapterCard
 from adapters.store import Store
 from datasets_app.errors import InputError
 from inference.engines.base import EngineBusy, EngineError, StackNotDeployed
+from inference.engines.canaries import WORDS, screens
 from inference.engines.chat import model_name
 from inference.engines.http import HttpEngine
 from inference.engines.http.messages import data_url
@@ -137,20 +140,49 @@ def decided(label: str) -> httpx.Response:
     return httpx.Response(200, json={"choices": [choice], "usage": {"completion_tokens": 2}})
 
 
+def likeliest(logits: dict[int, float]) -> httpx.Response:
+    top = [{"token": f"token_id:{token}", "logprob": logit - 20.0} for token, logit in logits.items()]
+    answer = {"choices": [{"logprobs": {"content": [top[0] | {"top_logprobs": top}]}}]}
+    return httpx.Response(200, text=json.dumps(answer))
+
+
+def proven(world: Any, asking: dict[str, Any]) -> httpx.Response:
+    """What the base answers to canaries, or else an adapter without any of its own."""
+    return likeliest({1: 3.0, 2: 1.0 if asking["model"] == world.stack.base else 2.0})
+
+
+class Server:
+    """Answers `engine`, which has an empty server before it that loads whatever it is told to."""
+
+    def __init__(self, world: Any, seconds: float = 60.0) -> None:
+        self.engine = HttpEngine("http://vllm", TOKEN, str(world.store.root), "/models", deadline_s=seconds)
+        self.engine._server._client = httpx.Client(transport=httpx.MockTransport(self._answer), base_url="http://vllm")
+        self.models: list[dict[str, Any]] = [{"id": "qwen"}, {"id": world.stack.base, "parent": None}]
+        self.canaries: Callable[[dict[str, Any]], httpx.Response] = partial(proven, world)
+        self.chats: Handler = lambda _: decided("none")
+        self.loaded: list[dict[str, Any]] = []
+        self.unloaded: list[str] = []
+
+    def _answer(self, request: httpx.Request) -> httpx.Response:
+        asking = json.loads(request.content or b"{}")
+        match request.url.path:
+            case "/v1/models":
+                return httpx.Response(200, json={"data": self.models})
+            case "/v1/load_lora_adapter":
+                self.loaded.append(asking)
+                return httpx.Response(200, text="Success")
+            case "/v1/unload_lora_adapter":
+                self.unloaded.append(asking["lora_name"])
+                return httpx.Response(200, text="Success")
+        return self.canaries(asking) if "return_tokens_as_token_ids" in asking else self.chats(request)
+
+
 def scripted(world: Any, handler: Handler, seconds: float = 60.0) -> HttpEngine:
-    """An engine with the stack deployed whose chats `handler` answers."""
-
-    def answer(request: httpx.Request) -> httpx.Response:
-        if request.url.path == "/v1/models":
-            return httpx.Response(200, json={"data": [{"id": "qwen"}, {"id": world.stack.base, "parent": None}]})
-        if request.url.path == "/v1/load_lora_adapter":
-            return httpx.Response(200, text="Success")
-        return handler(request)
-
-    engine = HttpEngine("http://vllm", TOKEN, str(world.store.root), "/models", deadline_s=seconds)
-    engine._server._client = httpx.Client(transport=httpx.MockTransport(answer), base_url="http://vllm")
-    engine.deploy(world.stack)
-    return engine
+    """An engine with the stack deployed whose chats `handler` answers from then on."""
+    server = Server(world, seconds)
+    server.engine.deploy(world.stack)
+    server.chats = handler
+    return server.engine
 
 
 @pytest.mark.parametrize(
@@ -343,23 +375,108 @@ def test_the_deadline_holds_for_an_answer_that_comes_in_crumbs(head: str, how: s
 
 
 def test_adapters_are_loaded_under_name_and_hash_from_where_the_server_sees_them(world: Any) -> None:
-    engine = scripted(world, lambda _: decided("none"))
-    seen: list[dict[str, Any]] = []
-
-    def answer(request: httpx.Request) -> httpx.Response:
-        if request.url.path == "/v1/models":
-            held = {"id": model_name(world.stack.router), "parent": world.stack.base}
-            return httpx.Response(200, json={"data": [{"id": world.stack.base}, held]})
-        seen.append(json.loads(request.content))
-        return httpx.Response(200, text="Success")
-
-    engine._server._client = httpx.Client(transport=httpx.MockTransport(answer), base_url="http://vllm")
-    engine.deploy(world.stack)
+    server = Server(world)
+    server.models.append({"id": model_name(world.stack.router), "parent": world.stack.base})
+    server.engine.deploy(world.stack)
     hexes = [expert.digest.removeprefix("sha256:") for expert in world.stack.experts]
-    assert seen == [
+    assert server.loaded == [
         {"lora_name": model_name(expert), "lora_path": f"/models/{hexed}"}
         for expert, hexed in zip(world.stack.experts, hexes, strict=True)
     ]
+
+
+def test_a_stack_that_the_server_cannot_decide_with_is_refused_at_deploy(world: Any) -> None:
+    server = Server(world)
+    server.chats = lambda _: decided("a talk about labels")  # `structured_outputs` was ignored
+    with pytest.raises(EngineError, match="must know 'structured_outputs'"):
+        server.engine.deploy(world.stack)
+    with pytest.raises(StackNotDeployed):
+        server.engine.route(world.requests(1)[0])
+
+
+def test_what_the_server_says_of_an_adapter_that_it_cannot_load_is_told(world: Any) -> None:
+    message = "LoRA rank 32 is greater than max_lora_rank 16."
+    server = Server(world)
+    server.engine._server._client = httpx.Client(
+        base_url="http://vllm",
+        transport=httpx.MockTransport(
+            lambda request: (
+                server._answer(request)
+                if request.method == "GET"
+                else httpx.Response(500, json={"error": {"message": message}})
+            )
+        ),
+    )
+    with pytest.raises(EngineError, match=f"cannot load the adapter router: {message}"):
+        server.engine.deploy(world.stack)
+
+
+# Canaries
+
+
+@pytest.fixture
+def trained(world: Any, tmp_path: Path) -> Any:
+    """The world with canaries in its router, of two tokens each: in a store of its own."""
+    folder = shutil.copytree(world.folders["router"], tmp_path / "router")
+    card = AdapterCard.read(folder)
+    asked = [
+        Canary(image=base64.b64encode(png).decode(), words=WORDS, tokens=(5, 3), logits=(9.0, 7.5), difference=1.0)
+        for png in screens()
+    ]
+    modules = ("down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj")
+    Canaries(device="cpu", card=card.digest, template="", modules=modules, canaries=tuple(asked)).write(folder)
+    store = Store(shutil.copytree(world.store.root, tmp_path / "store"))
+    router = AdapterRef("router", store.add(folder).digest)
+    return world._replace(store=store, stack=replace(world.stack, router=router))
+
+
+def answering(world: Any, router: dict[int, float]) -> Server:
+    """A server whose router answers canaries so."""
+    server, name = Server(world), model_name(world.stack.router)
+    server.canaries = lambda asking: likeliest(router) if asking["model"] == name else proven(world, asking)
+    return server
+
+
+@pytest.mark.parametrize("logits", [{5: 9.0, 3: 7.5, 8: 0.0}, {5: 2.0, 3: 0.5, 8: 0.0}, {5: 9.02, 8: 8.0, 3: 7.5}])
+def test_an_adapter_that_answers_its_canaries_as_in_training_is_proven(trained: Any, logits: dict[int, float]) -> None:
+    """Log-probabilities lie below the logits by whatever all the other tokens weigh."""
+    server = answering(trained, logits)
+    server.engine.deploy(trained.stack)
+    receipt = server.engine.route(replace(trained.requests(1)[0], stack=trained.stack.digest)).receipt
+    assert receipt is not None and receipt.router is not None and receipt.router.proven
+    assert server.unloaded == []
+
+
+@pytest.mark.parametrize(
+    ("logits", "reason"),
+    [
+        ({5: 9.0, 3: 10.5, 8: 0.0}, r"swapped or stale: its logits differ .* by 1\.5, where 0\.54"),
+        ({5: 9.0, 8: 5.0}, r"swapped or stale: .* by 2\.5"),
+        ({8: 9.0, 9: 7.5}, "swapped or stale: .* by inf"),
+        ({1: 3.0, 2: 1.0}, "no-op: it changes nothing"),
+        ({1: 3.0, 2: 1.0 + 1e-7, 7: -30.0}, "no-op: it changes nothing"),
+        ({5: math.nan, 3: 7.5}, "gives no numbers"),
+    ],
+)
+def test_an_adapter_that_does_not_is_refused_and_unloaded(trained: Any, logits: dict[int, float], reason: str) -> None:
+    server = answering(trained, logits)
+    with pytest.raises(InputError, match=f"Adapter 'router': The adapter .*{reason}"):
+        server.engine.deploy(trained.stack)
+    assert server.unloaded == [model_name(trained.stack.router)]
+
+
+def test_an_adapter_of_another_process_is_asked_once_by_this_one_and_not_unloaded(trained: Any) -> None:
+    server = answering(trained, {5: 9.0, 3: 7.5})
+    refs = (trained.stack.router, *trained.stack.experts)
+    server.models += [{"id": model_name(ref), "parent": trained.stack.base} for ref in refs]
+    server.engine.deploy(trained.stack)
+    server.canaries = lambda asking: likeliest({1 if asking["model"] == trained.stack.base else 8: 1.0})
+    server.engine.deploy(trained.stack)
+    other = HttpEngine("http://vllm", TOKEN, str(trained.store.root))
+    other._server._client = server.engine._server._client
+    with pytest.raises(InputError, match="swapped or stale"):
+        other.deploy(trained.stack)
+    assert server.unloaded == []
 
 
 def test_no_expert_is_asked_where_none_is_meant(world: Any) -> None:
