@@ -34,9 +34,14 @@ def store() -> Store:
     return Store(Path(settings.DATA_ROOT) / "store" / "adapters")
 
 
+def base_spec() -> BaseSpec:
+    """The base model that the `BASE_MODEL` setting names."""
+    return BaseSpec(**settings.BASE_MODEL)
+
+
 def configured_base() -> BaseModel:
-    """The base model of this installation (the `BASE_MODEL` setting), registered on first use."""
-    spec = BaseSpec(**settings.BASE_MODEL)
+    """The base model of this installation, registered on first use."""
+    spec = base_spec()
     base, _ = BaseModel.objects.get_or_create(
         fingerprint=fingerprint(spec),
         defaults={"name": _base_name(spec), "path": spec.path, "revision": spec.revision or ""},

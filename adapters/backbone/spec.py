@@ -8,6 +8,7 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from datasets_app.errors import InputError
 
@@ -96,10 +97,25 @@ def pixel_budget(spec: BaseSpec) -> tuple[int, int]:
         return 256 * 32 * 32, 1280 * 32 * 32  # Qwen3-VL's documented working range
     folder = Path(spec.path).expanduser()
     try:
-        if (folder / "preprocessor_config.json").exists():
-            size = json.loads((folder / "preprocessor_config.json").read_bytes())["size"]
-        else:
-            size = json.loads((folder / "processor_config.json").read_bytes())["image_processor"]["size"]
+        size = _image_processor(folder)["size"]
         return int(size["shortest_edge"]), int(size["longest_edge"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BaseError(f"{folder} does not say its pixel budget (size.shortest_edge, size.longest_edge).") from error
+
+
+def tile_pixels(spec: BaseSpec) -> int:
+    """The pixels that one token stands for: budgets are multiples of it."""
+    if not spec.is_local:
+        return 32 * 32
+    folder = Path(spec.path).expanduser()
+    try:
+        config = _image_processor(folder)
+        return (int(config["patch_size"]) * int(config["merge_size"])) ** 2
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BaseError(f"{folder} does not say the size of its patches (patch_size, merge_size).") from error
+
+
+def _image_processor(folder: Path) -> dict[str, Any]:
+    if (folder / "preprocessor_config.json").exists():
+        return dict(json.loads((folder / "preprocessor_config.json").read_bytes()))
+    return dict(json.loads((folder / "processor_config.json").read_bytes())["image_processor"])

@@ -105,6 +105,12 @@ class PipelineForm(forms.ModelForm):  # type: ignore[type-arg]
         min_value=1, required=False, widget=UnfoldAdminIntegerFieldWidget, help_text="Default: as it is, or 200."
     )
     seed = forms.IntegerField(min_value=0, required=False, widget=UnfoldAdminIntegerFieldWidget)
+    max_pixels = forms.IntegerField(
+        min_value=1,
+        required=False,
+        widget=UnfoldAdminIntegerFieldWidget,
+        help_text="Of a screenshot that the router sees; fewer make routing cheaper. Default: as it is, or the base's.",
+    )
     activated = forms.ChoiceField(
         choices=[("", "as the serving router"), ("yes", "activated LoRA"), ("no", "plain LoRA")],
         required=False,
@@ -142,6 +148,7 @@ class PipelineForm(forms.ModelForm):  # type: ignore[type-arg]
             "negatives": [source.name for source in wish["negatives"]] or None,
             "samples_per_class": wish["samples_per_class"],
             "seed": wish["seed"],
+            "max_pixels": wish["max_pixels"],
             "train": (wish["train"] or {}) | ACTIVATED[wish["activated"]] or None,
         }
         adapters = [adapter.name for adapter in wish["adapters"]]
@@ -176,7 +183,18 @@ class PipelineAdmin(AccountBanner, LaunchPermissions, ServiceAdmin):
         ("The expert to add", {"fields": ["expert", "source", "files"]}),
         (
             "The router",
-            {"fields": ["adapters", "negatives", "router", "samples_per_class", "seed", "activated", "train"]},
+            {
+                "fields": [
+                    "adapters",
+                    "negatives",
+                    "router",
+                    "samples_per_class",
+                    "seed",
+                    "max_pixels",
+                    "activated",
+                    "train",
+                ]
+            },
         ),
         ("To evaluate again", {"fields": ["fresh_samples", "rollback"]}),
     ]

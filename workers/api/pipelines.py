@@ -14,12 +14,15 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from adapters.api.versions import CARD
+from adapters.validation import MAX_PIXELS
 from datasets_app.api.strict import NameField, StrictCharField, StrictIntegerField, StrictSerializer
 from workers import services
 from workers.api.runs import RunSerializer
 from workers.models import Pipeline
 from workers.selectors import with_runs
 from workers.states import Status
+
+PIXELS = "Most pixels of a screenshot that the router sees; fewer make routing cheaper."
 
 
 class PipelineSerializer(serializers.ModelSerializer[Pipeline]):
@@ -81,6 +84,7 @@ class RouterWish(TrainingWish):
     router = NameField(default="router")
     samples_per_class = StrictIntegerField(min_value=1, max_value=1_000_000, default=200)
     seed = StrictIntegerField(min_value=0, max_value=2**31 - 1, default=0)
+    max_pixels = StrictIntegerField(min_value=1, max_value=MAX_PIXELS, required=False, help_text=PIXELS)
 
 
 class ExpertWish(TrainingWish):
@@ -99,6 +103,7 @@ class SuccessorWish(TrainingWish):
     negatives = serializers.ListField(child=NameField(), max_length=256, required=False)
     samples_per_class = StrictIntegerField(min_value=1, max_value=1_000_000, required=False)
     seed = StrictIntegerField(min_value=0, max_value=2**31 - 1, required=False)
+    max_pixels = StrictIntegerField(min_value=1, max_value=MAX_PIXELS, required=False, help_text=PIXELS)
 
 
 class NewExpertWish(SuccessorWish):

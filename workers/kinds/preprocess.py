@@ -7,7 +7,10 @@ from typing import Any
 
 from pydantic import Field
 
-from adapters.services import configured_base
+from adapters.backbone.spec import tile_pixels
+from adapters.services import base_spec, configured_base
+from adapters.validation import MAX_PIXELS
+from datasets_app.errors import InputError
 from datasets_app.services import record_prepared
 from workers.kinds.base import Params as BaseParams
 from workers.kinds.base import Resolved
@@ -20,14 +23,21 @@ class Params(BaseParams):
     """`dataset` names a routing dataset (or the run that made it), or an expert's source dataset."""
 
     dataset: str
-    max_pixels: int | None = None
+    max_pixels: int | None = Field(default=None, gt=0, le=MAX_PIXELS)
     split: tuple[float, float, float] | None = None
     seed: int | None = Field(default=None, ge=0, lt=2**31)
 
 
 def check(params: Params) -> None:
-    """The dataset is there."""
+    """The dataset is there, and the base can keep to the pixels."""
+    check_pixels(params.max_pixels)
     find_dataset(params.dataset)
+
+
+def check_pixels(most: int | None) -> None:
+    """InputError if the base's processor cannot keep to so many pixels of a screenshot."""
+    if most is not None and most % (tile := tile_pixels(base_spec())):
+        raise InputError(f"max_pixels is {most}: the base's processor needs a multiple of {tile}.")
 
 
 def resolve(run: Run) -> Resolved:

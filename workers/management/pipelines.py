@@ -29,6 +29,11 @@ class PipelineCommand(FollowCommand):
         parser.add_argument("--samples-per-class", type=int, help="default: as for the serving router")
         parser.add_argument("--seed", type=int, help="default: as for the serving router")
         parser.add_argument(
+            "--max-pixels",
+            type=int,
+            help="of a screenshot that the router sees; fewer cost less (default: as for the serving router)",
+        )
+        parser.add_argument(
             "--train", type=json_object, metavar="JSON", help="fields of the recipe: '{\"max_steps\": 9}'"
         )
 
@@ -40,7 +45,7 @@ class PipelineCommand(FollowCommand):
 
     def router_options(self, options: dict[str, Any]) -> dict[str, Any]:
         """Those of `add_router_arguments`, for the service."""
-        names = ("live", "negatives", "samples_per_class", "seed", "train", "pipeline", "backend")
+        names = ("live", "negatives", "samples_per_class", "seed", "max_pixels", "train", "pipeline", "backend")
         given = {key: options[key] for key in names}
         if options["activated"] is not None:
             given["train"] = {**(given["train"] or {}), "activated": options["activated"]}

@@ -10,10 +10,11 @@ from typing import Any
 from django.contrib.auth.models import User
 from django.db import transaction
 
+from adapters.backbone.spec import fingerprint, pixel_budget
 from adapters.models import Adapter, AdapterVersion
 from adapters.models.adapter import NONE_LABEL
 from adapters.selectors import champion
-from adapters.services import check_adapter, configured_base, record_version, register_adapter, store_files
+from adapters.services import base_spec, check_adapter, configured_base, record_version, register_adapter, store_files
 from datasets_app.errors import InputError
 from datasets_app.models import RoutingDataset, SourceDataset
 from datasets_app.names import check_name
@@ -21,6 +22,7 @@ from datasets_app.places import is_place
 from datasets_app.selectors import get_source
 from datasets_app.services import read_source, record_source, register_source
 from workers.compute import get_compute
+from workers.kinds.preprocess import check_pixels
 from workers.models import Pipeline, Run
 from workers.selectors import find_dataset
 from workers.services.launching import validate
@@ -42,14 +44,15 @@ KEPT = ("negatives", "sources", "samples_per_class", "split", "seed", "system", 
 class Lineage:
     """How a router came to be, so that its successor differs in what is meant to differ only.
 
-    `labels` are the experts that it may name, `drawn` the parameters of its routing dataset, and `held_out` is how many
-    samples of each class that holds for evaluation.
+    `labels` are the experts that it may name, `drawn` the parameters of its routing dataset, `max_pixels` those it sees
+    of a screenshot (None: what its base does), and `held_out` is how many samples of each class are held out.
     """
 
     router: str = "router"
     labels: tuple[str, ...] = ()
     drawn: dict[str, Any] = field(default_factory=dict)
     train: dict[str, Any] = field(default_factory=dict)
+    max_pixels: int | None = None
     held_out: int = 0
 
 
@@ -63,6 +66,7 @@ def add_expert(
     negatives: Sequence[str] | None = None,
     samples_per_class: int | None = None,
     seed: int | None = None,
+    max_pixels: int | None = None,
     train: dict[str, Any] | None = None,
     train_expert: dict[str, Any] | None = None,
     pipeline: str | None = None,
@@ -75,7 +79,8 @@ def add_expert(
     `source` is the expert's source dataset, a folder or a registered name; `adapter` the folder of its files, without
     which the expert is trained first, as an activated LoRA if the router is one. Either folder may be `volume:path`:
     the first steps fetch it. `card` holds fields of the card of files that bring none. What is not given stays as it
-    was for the serving router. InputError names what is wrong with any of it, before anything is queued.
+    was for the serving router; `max_pixels` are those that the router sees of a screenshot. InputError names what is
+    wrong with any of it, before anything is queued.
     """
     check_name(name, "adapter name")
     policy = _policy(live)
@@ -83,12 +88,19 @@ def add_expert(
         get_compute(backend)  # InputError where there is none
     if card is not None and adapter is None:
         raise InputError("card: an expert that is trained gets its own; name the folder of its files, or leave it out.")
-    given = {"negatives": negatives, "samples_per_class": samples_per_class, "seed": seed, "train": train}
+    given = {
+        "negatives": negatives,
+        "samples_per_class": samples_per_class,
+        "seed": seed,
+        "max_pixels": max_pixels,
+        "train": train,
+    }
     known = SourceDataset.objects.filter(name=str(source)).first()
     label = known.name if known else name
     wish = asked(expert=name, source=label, trained=adapter is None, card=card, train_expert=train_expert, **given)
     if pipeline and (done := fulfilled(Pipeline.Kind.ADD_EXPERT, check_name(pipeline, "pipeline name"), policy, wish)):
         return done
+    check_pixels(max_pixels)
     before = _lineage()
     labels = tuple(dict.fromkeys((*before.labels, name)))
     drawn = _drawn(before, labels, negatives, samples_per_class, seed)
@@ -104,13 +116,15 @@ def add_expert(
     router_train = before.train | (train or {})
     like_router = {"activated": True} if router_train.get("activated") else {}
     expert_train = like_router | (train_expert or {})
+    pixels = before.max_pixels if max_pixels is None else max_pixels
+    shared = pixels if expert_train.get("activated") else None  # or they would share no prefix
 
     def steps(stem: str) -> list[Step]:
-        trained = expert_steps(stem, "-expert", name, label, expert_train, drawn)
+        trained = expert_steps(stem, "-expert", name, label, expert_train, drawn, shared)
         return [
             *fetch_steps(fetches),
             *(trained if adapter is None else []),
-            *router_steps(stem, drawn, before.router, router_train, stack=True),
+            *router_steps(stem, drawn, before.router, router_train, pixels, stack=True),
             *_serving_step(stem),
         ]
 
@@ -127,6 +141,7 @@ def retrain_router(
     negatives: Sequence[str] | None = None,
     samples_per_class: int | None = None,
     seed: int | None = None,
+    max_pixels: int | None = None,
     train: dict[str, Any] | None = None,
     pipeline: str | None = None,
     backend: str | None = None,
@@ -137,12 +152,19 @@ def retrain_router(
     What is not given stays as it was. InputError if a source cannot be read any more.
     """
     policy = _policy(live)
-    given = {"negatives": negatives, "samples_per_class": samples_per_class, "seed": seed, "train": train}
+    given = {
+        "negatives": negatives,
+        "samples_per_class": samples_per_class,
+        "seed": seed,
+        "max_pixels": max_pixels,
+        "train": train,
+    }
     wish = asked(adapters=adapters, **given)
     if pipeline and (
         done := fulfilled(Pipeline.Kind.RETRAIN_ROUTER, check_name(pipeline, "pipeline name"), policy, wish)
     ):
         return done
+    check_pixels(max_pixels)
     before = _lineage()
     drawn = _drawn(before, tuple(adapters or before.labels), negatives, samples_per_class, seed)
     fetches = []
@@ -152,9 +174,10 @@ def retrain_router(
         else:
             register_source(row.name, row.path, format=row.format)
     router_train = before.train | (train or {})
+    pixels = before.max_pixels if max_pixels is None else max_pixels
 
     def steps(stem: str) -> list[Step]:
-        router = router_steps(stem, drawn, before.router, router_train, stack=True)
+        router = router_steps(stem, drawn, before.router, router_train, pixels, stack=True)
         return [*fetch_steps(fetches), *router, *_serving_step(stem)]
 
     stem = f"retrain-{before.router}"
@@ -180,17 +203,26 @@ def lineage_of(router: AdapterVersion) -> Lineage:
     """From the runs that made it; of imported files only the labels are known, and whether they are activated."""
     way = {"activated": True} if router.card.get("invocation") else {}
     labels = tuple(label for label in router.card["labels"] if label != NONE_LABEL)
+    pixels = _own_pixels(router)
     trained = router.runs.filter(kind=Run.Kind.TRAIN).order_by("id").first()
     if trained is None:
-        return Lineage(router.adapter.name, labels, train=way)
+        return Lineage(router.adapter.name, labels, train=way, max_pixels=pixels)
+    config = trained.params["config"]
     try:
         dataset = find_dataset(trained.params["dataset"])
     except InputError:
-        return Lineage(router.adapter.name, labels, train=trained.params["config"])
+        return Lineage(router.adapter.name, labels, train=config, max_pixels=pixels)
     made = Run.objects.filter(kind=Run.Kind.GENERATE_DATASET, routing_dataset__name=dataset.name).last()
     drawn = {key: made.params[key] for key in KEPT if made.params.get(key) is not None} if made else {}
     counts = dataset.metadata.get("counts", {}).get("eval", {}) if isinstance(dataset, RoutingDataset) else {}
-    return Lineage(router.adapter.name, labels, drawn, trained.params["config"], min(counts.values(), default=0))
+    return Lineage(router.adapter.name, labels, drawn, config, pixels, min(counts.values(), default=0))
+
+
+def _own_pixels(router: AdapterVersion) -> int | None:
+    """The most pixels that it sees of a screenshot, None if that is what its base does."""
+    own: int | None = router.card.get("max_pixels")
+    is_usual = own == pixel_budget(base_spec())[1]
+    return None if is_usual or router.card.get("base") != fingerprint(base_spec()) else own
 
 
 def _drawn(

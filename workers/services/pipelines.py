@@ -19,6 +19,7 @@ from datasets_app.errors import InputError
 from datasets_app.names import check_name
 from datasets_app.strict_json import check_json
 from workers.kinds import HERE
+from workers.kinds.preprocess import check_pixels
 from workers.models import Pipeline, Run
 from workers.services.launching import TRIES, NameTaken, cancel, launch, numbered, relaunch
 from workers.services.moves import FINE, want_end
@@ -60,6 +61,7 @@ def launch_router_pipeline(
     router: str = "router",
     samples_per_class: int = 200,
     seed: int = 0,
+    max_pixels: int | None = None,
     train: dict[str, Any] | None = None,
     backend: str | None = None,
     user: User | None = None,
@@ -68,6 +70,7 @@ def launch_router_pipeline(
 
     A pipeline of that name goes on: what has succeeded is kept, what failed or was cancelled is launched again.
     """
+    check_pixels(max_pixels)
     drawn = {
         "adapters": list(adapters),
         "negatives": list(negatives),
@@ -76,19 +79,26 @@ def launch_router_pipeline(
     }
 
     def steps(stem: str) -> list[Step]:
-        return router_steps(stem, drawn, router, train or {})
+        return router_steps(stem, drawn, router, train or {}, max_pixels)
 
     return launch_plan(Plan(Pipeline.Kind.ROUTER, name, "routing", steps, backend=backend), user)
 
 
 def router_steps(
-    stem: str, drawn: dict[str, Any], router: str, train: dict[str, Any], *, stack: bool = False
+    stem: str,
+    drawn: dict[str, Any],
+    router: str,
+    train: dict[str, Any],
+    max_pixels: int | None = None,
+    *,
+    stack: bool = False,
 ) -> list[Step]:
-    """From the parameters of a routing dataset to an evaluated router; `stack` lets the experts answer, too."""
+    """From the parameters of a routing dataset to an evaluated router, which sees at most so many pixels of a
+    screenshot (None: the base's); `stack` lets the experts answer, too."""
     subject = {"run": f"{stem}-train", "dataset": stem, **({"stack": True} if stack else {})}
     return [
         Step(Run.Kind.GENERATE_DATASET, "", drawn),
-        Step(Run.Kind.PREPROCESS, "-preprocess", {"dataset": stem}),
+        Step(Run.Kind.PREPROCESS, "-preprocess", {"dataset": stem, **_most(max_pixels)}),
         Step(Run.Kind.TRAIN, "-train", {"dataset": stem, "adapter": router, "config": train}),
         Step(Run.Kind.EVALUATE, "-evaluate", subject),
     ]
@@ -116,15 +126,25 @@ def launch_expert_pipeline(
 
 
 def expert_steps(
-    stem: str, part: str, adapter: str, source: str, train: dict[str, Any], drawn: dict[str, Any] | None = None
+    stem: str,
+    part: str,
+    adapter: str,
+    source: str,
+    train: dict[str, Any],
+    drawn: dict[str, Any] | None = None,
+    max_pixels: int | None = None,
 ) -> list[Step]:
     """From a source dataset, split as the routing dataset with the parameters `drawn`, to a trained expert; `part` goes
     before the steps' names."""
     sides = {key: value for key, value in (drawn or {}).items() if key in ("seed", "split")}
     return [
-        Step(Run.Kind.PREPROCESS, f"{part}-preprocess", {"dataset": source, **sides}),
+        Step(Run.Kind.PREPROCESS, f"{part}-preprocess", {"dataset": source, **sides, **_most(max_pixels)}),
         Step(Run.Kind.TRAIN, f"{part}-train", {"dataset": source, "adapter": adapter, "config": train}),
     ]
+
+
+def _most(pixels: int | None) -> dict[str, Any]:
+    return {} if pixels is None else {"max_pixels": pixels}
 
 
 def fetch_steps(fetches: Sequence[dict[str, Any]]) -> list[Step]:

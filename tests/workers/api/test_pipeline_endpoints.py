@@ -102,12 +102,14 @@ def test_an_expert_is_added_by_one_request(samples: dict[str, Path]) -> None:
         "pipeline": "add",
         "live": "never",
         "samples_per_class": 9,
+        "max_pixels": 16 * 1024,
     }
     response = client.post(URL, body, format="json")
     assert response.status_code == 201, response.content
     pipeline = response.json()
     assert (pipeline["name"], pipeline["kind"], pipeline["live"]) == ("add", "add_expert", "never")
     assert pipeline["runs"][2]["params"]["adapters"] == [*EXPERTS, "provider-select"]
+    assert pipeline["runs"][3]["params"]["max_pixels"] == 16 * 1024
     assert pipeline["runs"][-1]["params"]["serving"] is True
     assert pipeline["verdict"] == ""
     again = client.post(f"{URL}{pipeline['id']}/retry/")
@@ -128,6 +130,8 @@ def test_an_expert_is_added_by_one_request(samples: dict[str, Path]) -> None:
         {"kind": "add_expert", "name": "x", "source": "/nowhere", "adapters": ["calendar"]},
         {"kind": "expert", "adapter": "nobody"},
         {"kind": "retrain_router", "seed": "1"},
+        {"kind": "retrain_router", "max_pixels": 1000},
+        {"kind": "router", "adapters": ["calendar", "claim-window"], "max_pixels": 2**40},
         {"kind": "reevaluate", "fresh_samples": -1},
         {"kind": "reevaluate"},
         [],

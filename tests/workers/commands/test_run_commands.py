@@ -121,6 +121,7 @@ def test_assignments(text: str, expected: object) -> None:
         ("evaluate", "--run-name", "nobody", "--dataset-name", "routing_20260101_120000"),
         ("stacked_inference", "--routing-run", "nobody", "--routing-dataset", "routing_20260101_120000"),
         ("preprocess", "--dataset-name", "routing_20260101_120000", "--backend", "nowhere"),
+        ("preprocess", "--dataset-name", "routing_20260101_120000", "--max-pixels", "1000"),
         ("promote", "nobody"),
         ("cancel", "nobody"),
         ("retry", "nobody"),
@@ -221,7 +222,7 @@ def test_a_pipelines_steps_run_on_the_backend_that_is_named() -> None:
     """Those of commands and of the API, but for what runs here alone."""
     make_champion()
     call_command("reevaluate", "--pipeline", "night", "--fresh-samples", "3", "--backend", "modal", "--detach")
-    add = ("provider-select", "--source", "volume:provider-select", "--pipeline", "add")
+    add = ("provider-select", "--source", "volume:provider-select", "--pipeline", "add", "--max-pixels", "16384")
     call_command("add_expert", *add, "--backend", "modal", "--detach")
     wish = {"kind": "reevaluate", "pipeline": "api", "fresh_samples": 3, "backend": "modal"}
     assert make_client(staff=True).post("/api/v1/pipelines/", wish, format="json").status_code == 201
@@ -229,6 +230,8 @@ def test_a_pipelines_steps_run_on_the_backend_that_is_named() -> None:
     assert (fetched.kind, fetched.backend) == ("fetch", "local")
     others += [run for name in ("night", "api") for run in Pipeline.objects.get(name=name).steps]
     assert {run.backend for run in others} == {"modal"}
+    pixels = {run.name: run.params.get("max_pixels") for run in others if run.kind == "preprocess"}
+    assert (pixels["add-preprocess"], pixels["add-expert-preprocess"]) == (16_384, None)
 
 
 def test_retry_waits_for_the_run(end: Callable[..., None], capsys: pytest.CaptureFixture[str]) -> None:

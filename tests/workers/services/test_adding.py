@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,8 +11,10 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
+from adapters.backbone.spec import fingerprint
 from adapters.models import Adapter, Alias, Promotion
-from adapters.services import register_adapter
+from adapters.selectors import champion
+from adapters.services import base_spec, register_adapter
 from datasets_app.errors import InputError
 from datasets_app.models import SourceDataset
 from tests.cast import (
@@ -118,6 +121,43 @@ def test_an_activated_router_stays_so_and_its_new_expert_becomes_so(serving: Non
     router.save()
     trained.delete()
     assert ways(add_expert("provider-select", source=source, pipeline="d", negatives=["other"])) == [True, True]
+
+
+def test_a_router_that_sees_fewer_pixels_goes_on_so_unless_told_otherwise(serving: None, source: Path) -> None:
+    """And its new expert sees its own, save where the two are to share a prefix."""
+
+    def pixels(pipeline: Pipeline) -> list[int | None]:
+        return [run.params.get("max_pixels") for run in pipeline.steps if run.kind == Run.Kind.PREPROCESS]
+
+    stack = champion()
+    assert stack is not None
+    router = stack.router
+    add = functools.partial(add_expert, "provider-select", source=source)
+    router.card.update(base=fingerprint(base_spec()), max_pixels=36_864)
+    router.save()
+    assert pixels(add(pipeline="usual")) == [None, None], "the base's own"
+    router.card["max_pixels"] = 9 * 1024
+    router.save()
+    assert pixels(add(pipeline="fewer")) == [None, 9 * 1024]
+    assert pixels(add(pipeline="given", max_pixels=4 * 1024)) == [None, 4 * 1024]
+    assert pixels(add(pipeline="shared", train={"activated": True}, max_pixels=16 * 1024)) == [16 * 1024] * 2
+    assert pixels(launch_router_pipeline("first", adapters=["calendar", "claim-window"], max_pixels=1024)) == [1024]
+    router.card["base"] = "sha256:" + "7" * 64
+    router.save()
+    assert pixels(add(pipeline="elsewhere")) == [None, None], "another base counts other pixels"
+
+
+@pytest.mark.parametrize("ask", [add_expert, retrain_router, launch_router_pipeline])
+def test_pixels_that_the_base_cannot_keep_to_are_refused_before_anything_is_queued(
+    serving: None, source: Path, ask: Callable[..., Pipeline]
+) -> None:
+    given: dict[Any, dict[str, Any]] = {
+        add_expert: {"name": "provider-select", "source": source},
+        launch_router_pipeline: {"name": "new", "adapters": ["calendar", "claim-window"]},
+    }
+    with pytest.raises(InputError, match=r"max_pixels is 10000: .* a multiple of 1024"):
+        ask(max_pixels=10_000, **given.get(ask, {}))
+    assert not Pipeline.objects.exists()
 
 
 @pytest.mark.parametrize(

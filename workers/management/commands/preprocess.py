@@ -19,8 +19,10 @@ class Command(RunCommand):
         """Which dataset."""
         super().add_arguments(parser)
         parser.add_argument("--dataset-name", required=True, help="routing or source dataset")
+        parser.add_argument("--max-pixels", type=int, help="most pixels of a screenshot (default: the base's)")
         parser.add_argument("--run-name", help="default: made up")
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Launch."""
-        self.launch(Run.Kind.PREPROCESS, {"dataset": options["dataset_name"]}, options["run_name"], options)
+        params = {"dataset": options["dataset_name"], "max_pixels": options["max_pixels"]}
+        self.launch(Run.Kind.PREPROCESS, params, options["run_name"], options)
