@@ -9,7 +9,7 @@ larger is better. `ratios` holds each one's spread over the rounds.
 
 `bounds` are what a processor allows that vision and prompts fill already (the tiny base's don't), from the stages of
 single requests: alone, stacking costs at least one more pass over the prompt; eight at once save at most the decoding.
-`glancing` is a plain router that sees a ninth of the expert's pixels, so that its pass is short.
+`glancing` is a plain router that sees a third of the expert's screen each way, in whole tiles: a short pass.
 
 `--alone` asks one request at a time only, of three adapters, in minutes, and writes `engine-alone.json`.
 """

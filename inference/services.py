@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -16,10 +17,12 @@ from adapters.selectors import champion, spec_of
 from adapters.services import build_stack, switch_champion
 from adapters.switch import Switch, way_back
 from datasets_app.errors import InputError
-from inference.engines.base import Engine, EngineError, StackNotDeployed
+from inference.engines.base import Engine, EngineError, LoadError, StackNotDeployed
 from inference.engines.streams import Begun
 from inference.engines.types import Decision, Request, StackedResult
 from inference.judgement import judge
+
+logger = logging.getLogger(__name__)
 
 Answer = TypeVar("Answer", Decision, StackedResult, Begun)
 
@@ -67,6 +70,9 @@ def _ask(method: Callable[[Request], Answer], request: Request, stack: Stack) ->
             get_engine().deploy(spec_of(stack))
         except InputError as error:  # no fault of whoever asks
             raise EngineError(f"The stack that serves cannot be loaded: {error}") from error
+        except LoadError as error:
+            logger.error("%s cannot be loaded: %s", stack, error)
+            raise EngineError("The stack that serves cannot be loaded; the log says why.") from error
         return method(request)
 
 

@@ -16,6 +16,10 @@ class StackNotDeployed(EngineError):  # noqa: N818
     """The request names a stack that this engine does not hold: deploy it and ask again."""
 
 
+class LoadError(EngineError):
+    """An adapter cannot be loaded; the message is for the staff, as it may say more than a client should know."""
+
+
 class EngineBusy(EngineError):  # noqa: N818
     """The queue is full, or the request waited too long in it: ask again, after `retry_after` seconds if it says so."""
 

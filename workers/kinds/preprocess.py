@@ -36,7 +36,10 @@ def check(params: Params) -> None:
 
 def check_pixels(most: int | None) -> None:
     """InputError if the base's processor cannot keep to so many pixels of a screenshot."""
-    if most is not None and most % (tile := tile_pixels(base_spec())):
+    if most is None:
+        return
+    tile = tile_pixels(base_spec())
+    if most <= 0 or most % tile:
         raise InputError(f"max_pixels is {most}: the base's processor needs a multiple of {tile}.")
 
 

@@ -100,8 +100,8 @@ def add_expert(
     wish = asked(expert=name, source=label, trained=adapter is None, card=card, train_expert=train_expert, **given)
     if pipeline and (done := fulfilled(Pipeline.Kind.ADD_EXPERT, check_name(pipeline, "pipeline name"), policy, wish)):
         return done
-    check_pixels(max_pixels)
     before = _lineage()
+    pixels = _pixels(before, max_pixels)
     labels = tuple(dict.fromkeys((*before.labels, name)))
     drawn = _drawn(before, labels, negatives, samples_per_class, seed)
     drawn["sources"] = {label: other for label, other in drawn.get("sources", {}).items() if label != name}
@@ -116,11 +116,10 @@ def add_expert(
     router_train = before.train | (train or {})
     like_router = {"activated": True} if router_train.get("activated") else {}
     expert_train = like_router | (train_expert or {})
-    pixels = before.max_pixels if max_pixels is None else max_pixels
-    shared = pixels if expert_train.get("activated") else None  # or they would share no prefix
+    is_shared = router_train.get("activated") and expert_train.get("activated")
 
     def steps(stem: str) -> list[Step]:
-        trained = expert_steps(stem, "-expert", name, label, expert_train, drawn, shared)
+        trained = expert_steps(stem, "-expert", name, label, expert_train, drawn, pixels if is_shared else None)
         return [
             *fetch_steps(fetches),
             *(trained if adapter is None else []),
@@ -164,8 +163,8 @@ def retrain_router(
         done := fulfilled(Pipeline.Kind.RETRAIN_ROUTER, check_name(pipeline, "pipeline name"), policy, wish)
     ):
         return done
-    check_pixels(max_pixels)
     before = _lineage()
+    pixels = _pixels(before, max_pixels)
     drawn = _drawn(before, tuple(adapters or before.labels), negatives, samples_per_class, seed)
     fetches = []
     for row in _sources(drawn):
@@ -174,7 +173,6 @@ def retrain_router(
         else:
             register_source(row.name, row.path, format=row.format)
     router_train = before.train | (train or {})
-    pixels = before.max_pixels if max_pixels is None else max_pixels
 
     def steps(stem: str) -> list[Step]:
         router = router_steps(stem, drawn, before.router, router_train, pixels, stack=True)
@@ -216,6 +214,13 @@ def lineage_of(router: AdapterVersion) -> Lineage:
     drawn = {key: made.params[key] for key in KEPT if made.params.get(key) is not None} if made else {}
     counts = dataset.metadata.get("counts", {}).get("eval", {}) if isinstance(dataset, RoutingDataset) else {}
     return Lineage(router.adapter.name, labels, drawn, config, pixels, min(counts.values(), default=0))
+
+
+def _pixels(before: Lineage, given: int | None) -> int | None:
+    """The most that the new router sees of a screenshot: what is given, or what the serving one does."""
+    pixels = before.max_pixels if given is None else given
+    check_pixels(pixels)
+    return pixels
 
 
 def _own_pixels(router: AdapterVersion) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from adapters.canaries import Canaries
 from adapters.card import AdapterCard
 from adapters.store import Store
 from datasets_app.errors import InputError
-from inference.engines.base import EngineError, StackNotDeployed
+from inference.engines.base import EngineError, LoadError, StackNotDeployed
 from inference.engines.canaries import WORDS, screens
 from inference.engines.chat import OWNER, model_name
 from inference.engines.checks import check_kind, check_labels, check_request, check_stack
@@ -39,6 +40,8 @@ from inference.engines.types import (
 )
 from inference.routing.scoring import best
 from inference.routing.tool_call import parse_tool_call
+
+logger = logging.getLogger(__name__)
 
 DEADLINE_S = 60.0
 TOP = 20  # as many alternatives to a token as OpenAI's protocol allows, and vLLM by default
@@ -90,12 +93,17 @@ class HttpEngine:
         self._server_store = server_store or str(Path(store).absolute())
         self._deadline_s = deadline_s
         self._lock = Lock()
+        self._deploying = Lock()  # Many find at once that a server has forgotten its adapters; one has them loaded.
         self._stacks: dict[str, _Deployed] = {}  # the one deployed longest ago first
         self._read: dict[str, tuple[AdapterCard, Canaries | None]] = {}
         self._proven: set[str] = set()  # models of a server that proves none itself
 
     def deploy(self, stack: StackSpec) -> None:
         """Have the server load every adapter of the stack that it does not hold, and prove all of them; idempotent."""
+        with self._deploying:
+            self._deploy(stack)
+
+    def _deploy(self, stack: StackSpec) -> None:
         held = self._held()
         check_stack(stack, held.bases)
         router = self._role(stack.router, "router", stack.base)
@@ -106,15 +114,20 @@ class HttpEngine:
         roles = {role.ref: role for role in (router, *experts.values())}
         if len(roles) > held.capacity:
             raise InputError(f"The stack has {len(roles)} adapters; its server serves at most {held.capacity} at once.")
-        deployed = _Deployed(stack, router, experts)
+        deployed, is_known = _Deployed(stack, router, experts), stack.digest in self._stacks
         for ref, role in roles.items():
-            is_new = model_name(ref) not in held.adapters
+            model = model_name(ref)
+            is_new = model not in held.adapters
             if is_new:
+                self._proven.discard(model)
                 self._load(ref)
-            if not held.is_ours:
+            if not held.is_ours and model not in self._proven:
                 self._prove(role, stack.base, is_new)
-        if not held.is_ours:  # It may not know how an answer is limited to labels.
-            self._decide(_Asking(deployed, Request(stack.digest, screens()[0], WORDS), self._deadline_s))
+                self._proven.add(model)
+                is_known = False
+        if not held.is_ours and not is_known:  # It may not know how an answer is limited to labels.
+            with _answered():
+                self._decide(_Asking(deployed, Request(stack.digest, screens()[0], WORDS), self._deadline_s))
         with self._lock:
             self._stacks.pop(stack.digest, None)
             self._stacks[stack.digest] = deployed
@@ -154,6 +167,9 @@ class HttpEngine:
             self.deploy(stack)
         except InputError as error:  # no fault of whoever asks
             raise EngineError(f"The stack cannot be deployed again: {error}") from error
+        except LoadError as error:
+            logger.error("The stack %s cannot be deployed again: %s", stack.digest, error)
+            raise EngineError("The stack cannot be deployed again; the log says why.") from error
 
     def status(self) -> dict[str, object]:
         """The base's fingerprint, the server, what is deployed, and the adapters that the server holds."""
@@ -202,7 +218,8 @@ class HttpEngine:
         except StackNotDeployed as error:
             raise EngineError(f"The engine's server cannot load adapters, or finds none at {path}.") from error
         except Failed as error:  # as of a rank beyond what vLLM was started for
-            raise EngineError(f"The engine's server cannot load the adapter {ref.name}: {error.told}") from error
+            told = error.told or "its log says why."
+            raise LoadError(f"The engine's server cannot load the adapter {ref.name}: {told}") from error
         except InputError:
             if model_name(ref) not in self._held().adapters:  # else another process was quicker
                 raise
@@ -210,16 +227,17 @@ class HttpEngine:
     def _prove(self, role: _Role, base: str, is_new: bool) -> None:
         """InputError, and a model that was loaded for nothing is unloaded, if the adapter may not serve."""
         model = model_name(role.ref)
-        if model in self._proven and not is_new:
-            return
 
         def likeliest(model: str, png: bytes, words: str) -> dict[int, float]:
             options = {"logprobs": True, "top_logprobs": TOP, "return_tokens_as_token_ids": True}
             chat = body(model, role.card, Request("", png, words), data_url(png), 1) | options
-            with _understood():
+            with _answered(), _understood():
                 answer = self._server.complete(chat, time.monotonic() + self._deadline_s)
                 first, *_ = answer["choices"][0]["logprobs"]["content"]
-                return {_token_id(one["token"]): float(one["logprob"]) for one in first["top_logprobs"]}
+                told = {_token_id(one["token"]): float(one["logprob"]) for one in first["top_logprobs"]}
+                if not told:
+                    raise ValueError("no log-probabilities")
+                return told
 
         try:
             prove(role.card, role.canaries, partial(likeliest, model), partial(likeliest, base))
@@ -228,7 +246,6 @@ class HttpEngine:
                 with suppress(EngineError, InputError):
                     self._server.unload(model)
             raise InputError(f"Adapter {role.ref.name!r}: {error}") from error
-        self._proven.add(model)
 
     def _acquire(self, request: Request) -> _Deployed:
         check_request(request)
@@ -348,6 +365,15 @@ def _check_plain(roles: list[_Role]) -> None:
     for role in roles:
         if role.card.invocation:
             raise InputError(f"The adapter {role.ref.name} is an activated LoRA: serve its stack with our own server.")
+
+
+@contextmanager
+def _answered() -> Iterator[None]:
+    """EngineError where the server refuses what we ask of our own accord: no adapter and no client is to blame."""
+    try:
+        yield
+    except InputError as error:
+        raise EngineError(f"The engine's server refuses what it must be asked: {error}") from error
 
 
 @contextmanager

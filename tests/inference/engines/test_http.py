@@ -10,6 +10,7 @@ import shutil
 import socket
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -411,6 +412,38 @@ def test_what_the_server_says_of_an_adapter_that_it_cannot_load_is_told(world: A
         server.engine.deploy(world.stack)
 
 
+def test_a_server_that_refuses_what_adapters_are_asked_blames_none(world: Any) -> None:
+    """As vLLM does that was started without an option; nobody who asks can help it, and it may be asked again."""
+    server = Server(world)
+    message = "Start the server with --trust-request-mm-kwargs."
+    server.canaries = lambda _: httpx.Response(400, json={"error": {"message": message}})
+    with pytest.raises(EngineError, match=message):
+        server.engine.deploy(world.stack)
+    server.canaries, server.chats = partial(proven, world), server.canaries
+    with pytest.raises(EngineError, match=message):
+        server.engine.deploy(world.stack)
+    assert server.unloaded == []
+
+
+def test_what_a_server_says_of_a_failed_load_is_not_for_clients(
+    world: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = scripted(world, lambda _: decided("bo"))
+    events = engine.stream(world.requests(1)[0])
+    assert isinstance(next(events), Decision)
+
+    def gone(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/v1/models":
+            return httpx.Response(200, json={"data": [{"id": world.stack.base}]})
+        failed = request.url.path == "/v1/load_lora_adapter"
+        return httpx.Response(500 if failed else 404, json={"error": {"message": "/secret/path"}})
+
+    engine._server._client = httpx.Client(transport=httpx.MockTransport(gone), base_url="http://vllm")
+    with pytest.raises(EngineError, match="cannot be deployed again; the log says why"):
+        next(events)
+    assert "/secret/path" in caplog.text
+
+
 # Canaries
 
 
@@ -463,6 +496,45 @@ def test_an_adapter_that_does_not_is_refused_and_unloaded(trained: Any, logits: 
     with pytest.raises(InputError, match=f"Adapter 'router': The adapter .*{reason}"):
         server.engine.deploy(trained.stack)
     assert server.unloaded == [model_name(trained.stack.router)]
+
+
+def test_an_adapter_that_is_loaded_anew_is_proven_anew_whatever_came_between(trained: Any) -> None:
+    server = answering(trained, {5: 9.0, 3: 7.5})
+    server.engine.deploy(trained.stack)  # and the server, which says that it holds nothing, has restarted
+    server.canaries = lambda _: httpx.Response(503, json={"error": {"message": "Starting."}})
+    with pytest.raises(EngineBusy):
+        server.engine.deploy(trained.stack)
+    refs = (trained.stack.router, *trained.stack.experts)
+    server.models += [{"id": model_name(ref), "parent": trained.stack.base} for ref in refs]
+    server.canaries = lambda asking: likeliest({1 if asking["model"] == trained.stack.base else 8: 1.0})
+    with pytest.raises(InputError, match="swapped or stale"):
+        server.engine.deploy(trained.stack)
+
+
+def test_a_server_that_tells_no_tokens_is_told_apart_from_a_no_op(world: Any) -> None:
+    server = Server(world)
+    nothing = {"choices": [{"logprobs": {"content": [{"top_logprobs": []}]}}]}
+    server.canaries = lambda _: httpx.Response(200, json=nothing)
+    with pytest.raises(EngineError, match="something else than was asked for"):
+        server.engine.deploy(world.stack)
+
+
+def test_many_who_find_a_server_restarted_have_each_adapter_loaded_and_asked_once(world: Any) -> None:
+    server, asked = Server(world), []
+
+    def held() -> None:
+        server.models += [{"id": load["lora_name"], "parent": world.stack.base} for load in server.loaded]
+
+    def canaries(asking: dict[str, Any]) -> httpx.Response:
+        asked.append(asking["model"])
+        held()
+        return proven(world, asking)
+
+    server.canaries = canaries
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda _: server.engine.deploy(world.stack), range(16)))
+    adapters = len({world.stack.router, *world.stack.experts})
+    assert (len(server.loaded), len(asked)) == (adapters, 3 * adapters), "two screens; the base until it differs"
 
 
 def test_an_adapter_of_another_process_is_asked_once_by_this_one_and_not_unloaded(trained: Any) -> None:

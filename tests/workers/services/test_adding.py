@@ -141,6 +141,8 @@ def test_a_router_that_sees_fewer_pixels_goes_on_so_unless_told_otherwise(servin
     assert pixels(add(pipeline="fewer")) == [None, 9 * 1024]
     assert pixels(add(pipeline="given", max_pixels=4 * 1024)) == [None, 4 * 1024]
     assert pixels(add(pipeline="shared", train={"activated": True}, max_pixels=16 * 1024)) == [16 * 1024] * 2
+    mixed: dict[str, Any] = {"train_expert": {"activated": True}}
+    assert pixels(add(pipeline="mixed", **mixed)) == [None, 9 * 1024], "a plain router shares no prefix"
     assert pixels(launch_router_pipeline("first", adapters=["calendar", "claim-window"], max_pixels=1024)) == [1024]
     router.card["base"] = "sha256:" + "7" * 64
     router.save()
@@ -155,8 +157,21 @@ def test_pixels_that_the_base_cannot_keep_to_are_refused_before_anything_is_queu
         add_expert: {"name": "provider-select", "source": source},
         launch_router_pipeline: {"name": "new", "adapters": ["calendar", "claim-window"]},
     }
-    with pytest.raises(InputError, match=r"max_pixels is 10000: .* a multiple of 1024"):
-        ask(max_pixels=10_000, **given.get(ask, {}))
+    for pixels in (10_000, 0, -1024):
+        with pytest.raises(InputError, match=f"max_pixels is {pixels}: .* a multiple of 1024"):
+            ask(max_pixels=pixels, **given.get(ask, {}))
+    assert not Pipeline.objects.exists()
+
+
+def test_pixels_of_the_serving_router_that_the_base_cannot_keep_to_are_refused_likewise(
+    serving: None, source: Path
+) -> None:
+    stack = champion()
+    assert stack is not None
+    stack.router.card.update(base=fingerprint(base_spec()), max_pixels=10_000)
+    stack.router.save()
+    with pytest.raises(InputError, match="max_pixels is 10000"):
+        add_expert("provider-select", source=source)
     assert not Pipeline.objects.exists()
 
 
