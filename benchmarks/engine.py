@@ -10,6 +10,7 @@ larger is better. `ratios` holds each one's spread over the rounds.
 `bounds` are what a processor allows that vision and prompts fill already (the tiny base's don't), from the stages of
 single requests: alone, stacking costs at least one more pass over the prompt; eight at once save at most the decoding.
 `glancing` is a plain router that sees a third of the expert's screen each way, in whole tiles: a short pass.
+`routing_over_rest` compares the stages within single requests, which a busy host slows as a whole.
 
 `--alone` asks one request at a time only, of three adapters, in minutes, and writes `engine-alone.json`.
 """
@@ -19,6 +20,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import math
 import platform
 import resource
 import statistics
@@ -37,6 +39,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from adapters.backbone.loading import load_processor
+from adapters.backbone.spec import tile_pixels
 from adapters.store import Store
 from benchmarks.models import SIZES, Size, make_adapter, make_base
 from benchmarks.peft_mixed import PeftMixed
@@ -52,7 +55,6 @@ POPULATIONS = (3, 16, 64)
 NAME_TOKENS = 6  # of a router's answer where it is generated
 FRESH_ROUNDS = 2  # loading a base is slow
 GLANCE = 3  # as many times smaller are the sides of what a glancing router sees
-PATCH = 32  # pixels that one token stands for, in each direction
 
 
 class Bench:
@@ -65,7 +67,7 @@ class Bench:
         self.base = make_base(size, folder / "base")
         self.store = Store(folder / "store")
         self.times: dict[str, list[float]] = defaultdict(list)
-        self.stages: list[dict[str, float]] = []  # of the stacked requests alone
+        self.stages: dict[str, list[dict[str, float]]] = defaultdict(list)  # of single stacked requests, by their way
         self.bytes: dict[str, object] = {}
         self.ratios: dict[str, dict[str, float]] = {}
         names = [f"expert-{number}" for number in range(max(populations))]
@@ -75,7 +77,8 @@ class Bench:
         opening = PromptBuilder(load_processor(self.base)).opening
         self.activated_expert = self._adapter("activated-expert", (), opening)
         self.activated_router = self._adapter("activated-router", tuple(names[:3]), opening)
-        width, height = (side // GLANCE // PATCH * PATCH for side in size.screen)
+        tile = math.isqrt(tile_pixels(self.base))
+        width, height = (side // GLANCE // tile * tile for side in size.screen)
         glance = replace(size, screen=(width, height))
         self.glancing_router = self._adapter("glancing-router", tuple(names[:3]), size=glance)
         limits = Limits(queue=64, deadline_s=3600, batch=16, stacks=200, adapters=100)
@@ -132,16 +135,19 @@ class Bench:
         shared = replace(request, stack=self.activated.digest)
         glanced = replace(request, stack=self.glancing[seed % 3].digest)
 
+        def stacked(way: str, asked: Request) -> None:
+            self.stages[way].append(self.engine.infer(asked).timings)
+
         def two_calls() -> None:
             self.engine.generate_many(self.talking_router, [Request("", request.image, request.prompt, NAME_TOKENS)])
             self.engine.generate_many(expert, [request])
 
         ways: list[tuple[str, Callable[[], object]]] = [
             ("expert_only", lambda: self.engine.generate_many(expert, [request])),
-            ("plain", lambda: self.stages.append(self.engine.infer(request).timings)),
-            ("glancing", lambda: self.engine.infer(glanced)),
+            ("plain", lambda: stacked("plain", request)),
+            ("glancing", lambda: stacked("glancing", glanced)),
             ("alora_expert_only", lambda: self.engine.generate_many(self.activated_expert, [request])),
-            ("alora", lambda: self.engine.infer(shared)),
+            ("alora", lambda: stacked("alora", shared)),
             ("two_calls", two_calls),
         ]
         if len(self.times["fresh_base"]) < FRESH_ROUNDS:
@@ -205,8 +211,12 @@ class Bench:
                 "fresh_base_over_expert_only": self._ratio("fresh_base", "expert_only"),
             },
             "bounds": self._bounds(),
+            "routing_over_rest": {
+                way: spread([told["route"] / (told["total"] - told["route"]) for told in stages])
+                for way, stages in self.stages.items()
+            },
             "shares_alone": {
-                stage: statistics.median(told[stage] / told["total"] for told in self.stages)
+                stage: statistics.median(told[stage] / told["total"] for told in self.stages["plain"])
                 for stage in ("preprocess", "queue", "vision", "route", "prefill", "decode")
             },
             "bytes": self.bytes | {"peak": peak_bytes()},
@@ -241,10 +251,10 @@ class Bench:
 
         return {
             "plain_over_expert_only": statistics.median(
-                1 + told["route"] / cost(told, "vision", "prefill", "decode") for told in self.stages
+                1 + told["route"] / cost(told, "vision", "prefill", "decode") for told in self.stages["plain"]
             ),
             "eight_over_sequential": statistics.median(
-                told["total"] / cost(told, "vision", "route", "prefill") for told in self.stages
+                told["total"] / cost(told, "vision", "route", "prefill") for told in self.stages["plain"]
             ),
         }
 

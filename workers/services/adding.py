@@ -88,16 +88,12 @@ def add_expert(
         get_compute(backend)  # InputError where there is none
     if card is not None and adapter is None:
         raise InputError("card: an expert that is trained gets its own; name the folder of its files, or leave it out.")
-    given = {
-        "negatives": negatives,
-        "samples_per_class": samples_per_class,
-        "seed": seed,
-        "max_pixels": max_pixels,
-        "train": train,
-    }
     known = SourceDataset.objects.filter(name=str(source)).first()
     label = known.name if known else name
-    wish = asked(expert=name, source=label, trained=adapter is None, card=card, train_expert=train_expert, **given)
+    router = asked(
+        negatives=negatives, samples_per_class=samples_per_class, seed=seed, max_pixels=max_pixels, train=train
+    )
+    wish = asked(expert=name, source=label, trained=adapter is None, card=card, train_expert=train_expert) | router
     if pipeline and (done := fulfilled(Pipeline.Kind.ADD_EXPERT, check_name(pipeline, "pipeline name"), policy, wish)):
         return done
     before = _lineage()
@@ -151,14 +147,14 @@ def retrain_router(
     What is not given stays as it was. InputError if a source cannot be read any more.
     """
     policy = _policy(live)
-    given = {
-        "negatives": negatives,
-        "samples_per_class": samples_per_class,
-        "seed": seed,
-        "max_pixels": max_pixels,
-        "train": train,
-    }
-    wish = asked(adapters=adapters, **given)
+    wish = asked(
+        adapters=adapters,
+        negatives=negatives,
+        samples_per_class=samples_per_class,
+        seed=seed,
+        max_pixels=max_pixels,
+        train=train,
+    )
     if pipeline and (
         done := fulfilled(Pipeline.Kind.RETRAIN_ROUTER, check_name(pipeline, "pipeline name"), policy, wish)
     ):
