@@ -7,13 +7,10 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import httpx
 import pytest
 
 from adapters.backbone.loading import load_processor
@@ -27,6 +24,7 @@ from inference.engines.modal.engine import ModalEngine
 from inference.engines.remote import RemoteEngine
 from inference.engines.types import AdapterRef, Request, StackSpec
 from tests.inference.engines.activated import Activated, make_activated
+from tests.inference.engines.served import await_health
 from tests.inference.engines.small import EXPERTS, make_adapter, make_image, make_model, save_base
 from tests.inference.engines.truth import Truth
 from tests.modal_plane.app import deploy
@@ -130,12 +128,7 @@ def server(world: World) -> Iterator[str]:
         env=os.environ | {"SWITCHYARD_ENGINE_TOKEN": TOKEN},
     )
     url = f"http://127.0.0.1:{port}"
-    deadline = time.monotonic() + 90
-    while time.monotonic() < deadline and process.poll() is None:
-        with suppress(httpx.TransportError):
-            if httpx.get(f"{url}/health").status_code == 200:
-                break
-        time.sleep(0.2)
+    await_health(url, process, 90)
     yield url
     process.terminate()
     assert process.wait(20) == 0

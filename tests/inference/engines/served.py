@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
+import httpx
 from aiohttp import web
 
 from inference.server.app import HOST, build_app
 from inference.server.host import Host, HostedEngine
+
+
+def await_health(url: str, process: subprocess.Popen[bytes], seconds: float) -> None:
+    """Until the server that is `process` says that it is ready."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        assert process.poll() is None, "the server ended before it served"
+        with suppress(httpx.TransportError):
+            if httpx.get(f"{url}/health").status_code == 200:
+                return
+        time.sleep(0.2)
+    raise AssertionError(f"not ready in {seconds} s")
 
 
 @contextmanager

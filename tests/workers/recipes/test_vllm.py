@@ -8,10 +8,8 @@ import shlex
 import shutil
 import socket
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -27,10 +25,12 @@ from datasets_app.errors import InputError
 from datasets_app.formats.conversation import user_words
 from datasets_app.formats.routing import read
 from inference.engines.base import EngineError, StackNotDeployed
+from inference.engines.canaries import TOLERANCE
 from inference.engines.chat import model_name
 from inference.engines.http import HttpEngine
 from inference.engines.in_process import InProcessEngine
 from inference.engines.types import AdapterRef, Request, StackedResult, StackSpec
+from tests.inference.engines.served import await_health
 from tests.inference.engines.small import make_adapter
 from tests.workers.recipes.recording import RecordingJob
 
@@ -75,13 +75,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "OMP_NUM_THREADS")}
     environment = kept | offline | variables | {"PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"}
     process = subprocess.Popen([VLLM, "serve", str(base), *options, *own, *place], env=environment)
-    url, deadline = f"http://127.0.0.1:{port}", time.monotonic() + 600
-    while time.monotonic() < deadline:
-        assert process.poll() is None, "vLLM ended before it served"
-        with suppress(httpx.TransportError):
-            if httpx.get(f"{url}/health").status_code == 200:
-                break
-        time.sleep(1)
+    url = f"http://127.0.0.1:{port}"
+    await_health(url, process, 600)
     yield url
     process.terminate()
     process.wait(60)
@@ -160,6 +155,16 @@ def test_the_router_is_proven_by_the_canaries_of_its_training(
     receipt = engine.infer(request).receipt
     assert receipt is not None and receipt.router is not None and receipt.expert is not None
     assert (receipt.router.proven, receipt.expert.proven) == (True, False)
+
+
+def test_it_meets_the_recorded_logits_to_a_millionth(
+    server: str, store: Store, stack: StackSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert AdapterCard.read(store.path(stack.router.digest)).dtype == "float32"
+    monkeypatch.setitem(TOLERANCE, "float32", (0.0, 1e-6))
+    other = HttpEngine(server, TOKEN, str(store.root))
+    other.deploy(stack)
+    other.close()
 
 
 def swapped(folder: Path) -> None:
