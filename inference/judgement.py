@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from django.db.models import QuerySet
 
 from adapters.models import AdapterVersion, Evaluation, Stack
-from inference.routing.verdict import Outcome, compare
+from adapters.promotion.paired import Outcome, compare
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,11 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 
 from adapters.models import Evaluation, Stack
+from adapters.promotion.paired import Outcome, compare
+from adapters.promotion.statistics import fisher
 from adapters.selectors import baseline_of, champion
 from datasets_app.errors import InputError
 from inference.judgement import routed_right
-from inference.routing.verdict import Outcome, compare, fisher
 from workers.models import Pipeline, Run
 from workers.services.adding import Lineage, lineage_of
 from workers.services.pipelines import Plan, Step, asked, launch_plan

@@ -11,11 +11,11 @@ from django.utils import timezone
 from scipy.stats import fisher_exact
 
 from adapters.models import Alias, Evaluation, Promotion, Stack
+from adapters.promotion.statistics import fisher
 from adapters.services import switch_champion
 from adapters.switch import Switch
 from datasets_app.errors import InputError
 from inference.engines.base import EngineError
-from inference.routing.verdict import fisher
 from tests.cast import digest, make_run
 from tests.workers.services.conftest import RecordingEngine
 from tests.workers.services.test_concluding import GOOD, World, evaluated

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from inference.routing.verdict import Outcome, compare, mcnemar
+from adapters.promotion.paired import Outcome, compare
+from adapters.promotion.statistics import mcnemar
 
 
 def outcomes(right: int, wrong: int, prefix: str = "s") -> dict[str, bool]:

@@ -1,0 +1,1 @@
+"""The rule by which one stack takes the place of another."""
