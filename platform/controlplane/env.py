@@ -40,10 +40,11 @@ class Env(environ.Env):  # type: ignore[misc]
         except ValueError as error:
             raise ImproperlyConfigured(f"{var}: {error}.") from error
 
-    def db_url(self, var: str, **options: Any) -> Any:
-        """As the parent's; ImproperlyConfigured, which shows nothing of it, for what is no URL."""
+    def db_url(self, var: str, *, default: str) -> Any:
+        """As the parent's, and `default` for an empty one; ImproperlyConfigured, which shows nothing of it, for what is
+        no URL."""
         with _a_url(var):
-            return super().db_url(var, **options)
+            return super().db_url(var, default=default) or self.db_url_config(default)
 
     def email_url(self, var: str, **options: Any) -> Any:
         """The same."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import subprocess
 
+import pytest
+
 from controlplane.env import ROOT, env
 from controlplane.supervisor import read_procfile
 from inference.engines.limits import RANGES, VARIABLE, Limits
@@ -54,6 +56,11 @@ def test_the_docs_list_every_variable_and_no_other_with_its_default() -> None:
     assert {name: listed[name] for name in tables() if name not in of_the_machine} == {
         name: default for name, default in tables().items() if name not in of_the_machine
     }
+
+
+def test_an_empty_database_url_is_the_default_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "")
+    assert env.db_url("DATABASE_URL", default="sqlite:////tmp/db.sqlite3")["NAME"] == "/tmp/db.sqlite3"  # noqa: S108
 
 
 def test_the_web_process_listens_where_it_is_told_to() -> None:
