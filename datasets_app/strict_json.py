@@ -13,10 +13,23 @@ MAX_DEPTH = 32
 TOO_DEEP = f"The JSON is nested more than {MAX_DEPTH} deep."
 
 
-def parse(text: str) -> Any:
-    """The value; InputError unless `check_json` takes it, and no object has a key twice."""
+def decode(data: bytes) -> str:
+    """The text of a file or body in UTF-8, with or without a byte order mark; InputError names another encoding."""
+    encoding = json.detect_encoding(data)
+    if not encoding.startswith("utf-8"):
+        raise InputError(f"The text seems to be {encoding.upper()}: save it as UTF-8.")
     try:
-        value = json.loads(text, object_pairs_hook=_unique)
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"Byte {error.start + 1} is not valid UTF-8.") from error
+
+
+def parse(text: str | bytes) -> Any:
+    """The value; InputError unless `check_json` takes it, and no object has a key twice. Bytes go through `decode`."""
+    try:
+        value = json.loads(decode(text) if isinstance(text, bytes) else text, object_pairs_hook=_unique)
+    except InputError:
+        raise
     except RecursionError as error:
         raise InputError(TOO_DEEP) from error
     except ValueError as error:  # also integers of 5,000 digits
@@ -25,18 +38,23 @@ def parse(text: str) -> Any:
     return value
 
 
-def json_object(text: str) -> dict[str, Any]:
-    """The same for one object."""
-    value = parse(text)
-    if not isinstance(value, dict):
-        raise InputError("A JSON object is needed here.")
+def json_object(text: str | bytes, what: str = "") -> dict[str, Any]:
+    """The same for one object; `what`, such as a file's name, begins the InputError."""
+    try:
+        value = parse(text)
+        if not isinstance(value, dict):
+            raise InputError("A JSON object is needed here.")
+    except InputError as error:
+        raise InputError(f"{what}: {error}" if what else str(error)) from error
     return value
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    value = dict(pairs)
-    if len(value) != len(pairs):
-        raise ValueError("a key occurs twice in one object")
+    value: dict[str, Any] = {}
+    for key, item in pairs:
+        if key in value:
+            raise InputError(f"The key {key[:80]!r} occurs twice in one object.")
+        value[key] = item
     return value
 
 
