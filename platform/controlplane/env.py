@@ -41,15 +41,15 @@ class Env(environ.Env):  # type: ignore[misc]
             raise ImproperlyConfigured(f"{var}: {error}.") from error
 
     def db_url(self, var: str, *, default: str) -> Any:
-        """As the parent's, and `default` for an empty one; ImproperlyConfigured, which shows nothing of it, for what is
-        no URL."""
+        """As the parent's, with the default for an empty one; ImproperlyConfigured, which shows nothing of it, for what
+        is no URL."""
         with _a_url(var):
-            return super().db_url(var, default=default) or self.db_url_config(default)
+            return self.db_url_config(self.str(var, "") or default)
 
-    def email_url(self, var: str, **options: Any) -> Any:
+    def email_url(self, var: str, *, default: str) -> Any:
         """The same."""
         with _a_url(var):
-            return super().email_url(var, **options)
+            return self.email_url_config(self.str(var, "") or default)
 
 
 env = Env(

@@ -80,3 +80,10 @@ def test_the_web_process_has_a_thread_for_everyone_whom_the_engine_takes_and_mor
     assert match is not None
     limits = Limits.from_env(on_gpu=True)
     assert int(match[1]) >= 1.5 * (limits.queue + limits.batch)
+
+
+def test_an_empty_url_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("DATABASE_URL", "EMAIL_URL"):
+        monkeypatch.setenv(name, "")
+    assert env.db_url("DATABASE_URL", default="sqlite:////data/db.sqlite3")["NAME"] == "/data/db.sqlite3"
+    assert env.email_url("EMAIL_URL", default="consolemail://")["EMAIL_BACKEND"].endswith("console.EmailBackend")
