@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
@@ -21,13 +22,30 @@ ROOT = Path(__file__).resolve().parents[2]
 MAX_SOCKET_PATH = 100  # sun_path holds 108 bytes on Linux, 104 on macOS
 
 
+AUTHORITY = r"([^/?#\s]*@)?([\w.-]+|\[[0-9A-Fa-f:.]+\])(:\d+)?"
+PATTERNS = {
+    "REDIS_URL": rf"rediss?://{AUTHORITY}(/\d*)?(\?\S*)?|redis\+socket://[^?#\s]+(\?\S*)?",
+    "SWITCHYARD_ENGINE_URL": rf"https?://{AUTHORITY}(/[^?#\s]*)?",
+    "SWITCHYARD_WEBHOOK_URL": rf"https?://{AUTHORITY}([/?]\S*)?",
+}
+EXAMPLES = {
+    "DATABASE_URL": "postgres://user:password@host:5432/name",
+    "EMAIL_URL": "smtp+tls://user:password@host:587",
+    "REDIS_URL": "redis://:password@host:6379/0",
+    "SWITCHYARD_ENGINE_URL": "http://host:8901",
+    "SWITCHYARD_WEBHOOK_URL": "https://host/path",
+}
+DATABASES = {f"django.db.backends.{name}" for name in ("postgresql", "sqlite3")}
+
+
 @contextmanager
 def _a_url(name: str) -> Iterator[None]:
+    """ImproperlyConfigured, which shows nothing of the value, for a ValueError."""
     try:
         yield
-    except ValueError:
-        words = "what is special in its user or password must be percent-encoded"
-        raise ImproperlyConfigured(f"{name} is no URL: {words}.") from None
+    except (ValueError, ImproperlyConfigured):
+        words = f"give one like {EXAMPLES[name]}, with what is special in user or password percent-encoded"
+        raise ImproperlyConfigured(f"{name} is no URL that can be used: {words}.") from None
 
 
 class Env(environ.Env):  # type: ignore[misc]
@@ -40,16 +58,31 @@ class Env(environ.Env):  # type: ignore[misc]
         except ValueError as error:
             raise ImproperlyConfigured(f"{var}: {error}.") from error
 
-    def db_url(self, var: str, *, default: str) -> Any:
-        """As the parent's, with the default for an empty one; ImproperlyConfigured, which shows nothing of it, for what
-        is no URL."""
+    def url(self, var: str, *default: str) -> str:
+        """The URL; empty where there is none."""
+        value: str = self.str(var, *default)
         with _a_url(var):
-            return self.db_url_config(self.str(var, "") or default)
+            if value and (not re.fullmatch(PATTERNS[var], value) or urlsplit(value).port == 0):
+                raise ValueError
+        return value
 
-    def email_url(self, var: str, *, default: str) -> Any:
-        """The same."""
+    def db_url(self, var: str, default: str) -> Any:
+        """The database of the URL, or of the default where it is empty."""
+        value = self.str(var, "") or default
         with _a_url(var):
-            return self.email_url_config(self.str(var, "") or default)
+            database = self.db_url_config(value) if "://" in value else {}
+            if database.get("ENGINE") not in DATABASES or not database["NAME"]:
+                raise ValueError
+        return database
+
+    def email_url(self, var: str, default: str) -> Any:
+        """The settings of mail by the URL, or by the default where it is empty."""
+        value = self.str(var, "") or default
+        with _a_url(var):
+            mail = self.email_url_config(value)
+            if value.startswith("smtp") and not mail["EMAIL_HOST"]:
+                raise ValueError
+        return mail
 
 
 env = Env(
@@ -118,7 +151,7 @@ def broker_socket() -> Path:
 
 def has_own_broker() -> bool:
     """Whether this installation's broker is the embedded one."""
-    return not env.str("REDIS_URL", "")
+    return not env.url("REDIS_URL", "")
 
 
 if LOCAL:

@@ -192,7 +192,7 @@ SPECTACULAR_SETTINGS = {
 DATA_UPLOAD_MAX_MEMORY_SIZE = 28 * 1024 * 1024  # a 20 MiB image as base64
 CSRF_FAILURE_VIEW = "inference.api.errors.csrf_failure"
 
-CELERY_BROKER_URL = f"redis+socket://{broker_socket()}" if has_own_broker() else env.str("REDIS_URL")
+CELERY_BROKER_URL = f"redis+socket://{broker_socket()}" if has_own_broker() else env.url("REDIS_URL")
 CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
 CELERY_TASK_IGNORE_RESULT = True
@@ -253,7 +253,7 @@ DATA_ROOT = DATA
 VOLUMES_ROOT = DATA / "volumes"  # where import_loras finds the volumes that its file names
 NOTIFY: dict[str, Any] = {
     "EMAILS": env.list("SWITCHYARD_NOTIFY_EMAILS"),
-    "WEBHOOK_URL": env.str("SWITCHYARD_WEBHOOK_URL"),
+    "WEBHOOK_URL": env.url("SWITCHYARD_WEBHOOK_URL"),
     "WEBHOOK_SECRET": env.str("SWITCHYARD_WEBHOOK_SECRET"),
 }
 if NOTIFY["WEBHOOK_URL"] and len(NOTIFY["WEBHOOK_SECRET"]) < 16:
@@ -267,7 +267,7 @@ RETENTION_DAYS = {  # for `prune`, which a new installation runs every night
 REEVALUATION_ALPHA = 0.01  # a fall that chance makes once in a hundred re-evaluations is an alert
 _OUR_SERVER: dict[str, Any] = {
     "BACKEND": "inference.engines.remote.RemoteEngine",
-    "OPTIONS": {"url": env.str("SWITCHYARD_ENGINE_URL"), "token": env.str("SWITCHYARD_ENGINE_TOKEN", "")},
+    "OPTIONS": {"url": env.url("SWITCHYARD_ENGINE_URL"), "token": env.str("SWITCHYARD_ENGINE_TOKEN", "")},
 }
 ENGINES: dict[str, dict[str, Any]] = {
     "remote": _OUR_SERVER,
@@ -275,7 +275,7 @@ ENGINES: dict[str, dict[str, Any]] = {
     "http": {
         "BACKEND": "inference.engines.http.HttpEngine",
         "OPTIONS": {
-            "url": env.str("SWITCHYARD_ENGINE_URL", ""),  # somebody else's server: there is no default
+            "url": env.url("SWITCHYARD_ENGINE_URL", ""),  # somebody else's server: there is no default
             "token": env.str("SWITCHYARD_ENGINE_TOKEN", ""),
             "store": str(DATA / "store" / "adapters"),
             "server_store": env.str("SWITCHYARD_ENGINE_STORE"),

@@ -12,9 +12,10 @@ from pathlib import Path
 import httpx
 import pytest
 from django.contrib.auth.models import User
+from django.core.exceptions import ImproperlyConfigured
 from django.db import connection
 
-from controlplane.env import ROOT
+from controlplane.env import EXAMPLES, ROOT, env
 from controlplane.processes import free_port, wait_until_up
 from controlplane.supervisor import environment, read_procfile
 from tests.controlplane.test_processes import process
@@ -57,14 +58,70 @@ WRONG = [
     ({"SWITCHYARD_ENV": "prod"}, "SWITCHYARD_ENV is 'prod': give local or production."),
     ({"SWITCHYARD_PROXIES": "-1"}, "SWITCHYARD_PROXIES is '-1': give how many reverse proxies a request passes"),
     ({"SWITCHYARD_INFER_RATE": "10/fortnight"}, "SWITCHYARD_INFER_RATE is '10/fortnight': give requests, at most"),
-    (
-        {"DATABASE_URL": "postgres://us:pa/ss@host/db"},
-        "DATABASE_URL is no URL: what is special in its user or password",
-    ),
-    ({"EMAIL_URL": "smtp://us:pa/ss@host:25"}, "EMAIL_URL is no URL: what is special in its user or password"),
+    ({"REDIS_URL": "host:6379"}, "REDIS_URL is no URL that can be used: give one like redis://"),
     ({"SWITCHYARD_LOCAL_SLOTS": "two"}, "SWITCHYARD_LOCAL_SLOTS: invalid literal for int()"),
     ({"SWITCHYARD_ENGINE_BATCH": "many"}, "SWITCHYARD_ENGINE_BATCH is 'many': give a whole number from 1 to 256."),
 ]
+
+
+NO_URLS = [
+    ("DATABASE_URL", "postgres://us:pa/ss@host/db"),
+    ("DATABASE_URL", "host:5432"),
+    ("DATABASE_URL", "/var/lib/db.sqlite3"),
+    ("DATABASE_URL", "mysql://us:pass@host/db"),
+    ("DATABASE_URL", "postgres://us:pass@host:5432"),
+    ("EMAIL_URL", "smtp://us:pa/ss@host:25"),
+    ("EMAIL_URL", "host:25"),
+    ("EMAIL_URL", "smtp://"),
+    ("REDIS_URL", "redis://:pa#ss@127.0.0.1:6399/0"),
+    ("REDIS_URL", "127.0.0.1:6399"),
+    ("REDIS_URL", "host:6379"),
+    ("REDIS_URL", "redis://host:99999/0"),
+    ("REDIS_URL", "redis://host:6379/name"),
+    ("REDIS_URL", "amqp://host"),
+    ("SWITCHYARD_ENGINE_URL", "127.0.0.1:8901"),
+    ("SWITCHYARD_ENGINE_URL", "http://host:port"),
+    ("SWITCHYARD_WEBHOOK_URL", "example.org/hook"),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), NO_URLS)
+def test_what_is_no_url_is_told_by_its_name_and_never_shown(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    read = {"DATABASE_URL": env.db_url, "EMAIL_URL": env.email_url}.get(name, env.url)
+    with pytest.raises(ImproperlyConfigured) as refusal:
+        read(name, "")
+    words = f"give one like {EXAMPLES[name]}, with what is special in user or password percent-encoded."
+    assert str(refusal.value) == f"{name} is no URL that can be used: {words}"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("REDIS_URL", "redis://:pa%23ss@host:6379/0"),
+        ("REDIS_URL", "rediss://[::1]?ssl_cert_reqs=required"),
+        ("SWITCHYARD_ENGINE_URL", "https://vllm.internal/prefix"),
+        ("SWITCHYARD_WEBHOOK_URL", "https://hooks.example.org/a/b?sig=c%2Fd"),
+        ("REDIS_URL", ""),
+    ],
+)
+def test_a_url_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(name, value)
+    assert env.url(name) == value
+
+
+def test_a_database_or_mail_url_that_is_empty_is_as_if_it_were_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("DATABASE_URL", "EMAIL_URL"):
+        monkeypatch.setenv(name, "")
+    assert env.db_url("DATABASE_URL", "sqlite:////data/db.sqlite3")["NAME"] == "/data/db.sqlite3"
+    assert env.email_url("EMAIL_URL", "consolemail://")["EMAIL_BACKEND"].endswith("console.EmailBackend")
+
+
+def test_a_database_of_several_hosts_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgres://h1:5432,h2:5432/name")
+    assert env.db_url("DATABASE_URL", "")["HOST"] == "h1,h2"
 
 
 @pytest.mark.parametrize(("changes", "sentence"), WRONG, ids=[", ".join(changes) for changes, _ in WRONG])
