@@ -112,13 +112,6 @@ def test_a_url_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch, name: str, val
     assert env.url(name) == value
 
 
-def test_a_database_or_mail_url_that_is_empty_is_as_if_it_were_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("DATABASE_URL", "EMAIL_URL"):
-        monkeypatch.setenv(name, "")
-    assert env.db_url("DATABASE_URL", "sqlite:////data/db.sqlite3")["NAME"] == "/data/db.sqlite3"
-    assert env.email_url("EMAIL_URL", "consolemail://")["EMAIL_BACKEND"].endswith("console.EmailBackend")
-
-
 def test_a_database_of_several_hosts_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", "postgres://h1:5432,h2:5432/name")
     assert env.db_url("DATABASE_URL", "")["HOST"] == "h1,h2"
