@@ -43,9 +43,9 @@ from adapters.backbone.spec import tile_pixels
 from adapters.store import Store
 from benchmarks.models import SIZES, Size, make_adapter, make_base
 from benchmarks.peft_mixed import PeftMixed
+from datasets_app.formats.pictures import decode
 from datasets_app.samples.kinds import KINDS
 from datasets_app.samples.screen import Screen
-from inference.engines.images import decode
 from inference.engines.in_process import InProcessEngine, Limits, generate_batch
 from inference.engines.in_process.prompts import PromptBuilder
 from inference.engines.types import AdapterRef, Request, StackSpec

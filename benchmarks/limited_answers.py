@@ -20,8 +20,8 @@ from adapters.backbone.loading import load_model, load_processor
 from adapters.backbone.spec import BaseSpec
 from adapters.card import AdapterCard
 from datasets_app.formats.conversation import user_words
+from datasets_app.formats.pictures import decode
 from datasets_app.formats.routing import read
-from inference.engines.images import decode
 from inference.engines.in_process.passes import name_log_likelihoods
 from inference.engines.in_process.runner import Runner
 from inference.routing.scoring import best, probabilities

@@ -12,7 +12,7 @@ from peft import PeftModel
 from adapters.backbone.loading import load_model, load_processor
 from adapters.backbone.spec import BaseSpec
 from adapters.card import AdapterCard
-from inference.engines.images import decode
+from datasets_app.formats.pictures import decode
 from inference.engines.in_process.prompts import PromptBuilder
 from inference.engines.types import Request
 

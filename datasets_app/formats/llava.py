@@ -13,7 +13,7 @@ from typing import Any
 
 from datasets_app.errors import InputError
 from datasets_app.formats.conversation import read_turns, user_words
-from datasets_app.formats.images import check_image, resolve_image
+from datasets_app.formats.images import check_file, resolve_image
 from datasets_app.formats.records import located, read_records
 from datasets_app.formats.rows import SourceRow
 
@@ -62,7 +62,7 @@ def _read_row(folder: Path, file: str, number: int, record: dict[str, Any]) -> S
         raise InputError("field 'metadata.group' must be a text.")
     identity = check_id(str(record.get("id", f"{file}:{number}")))
     image = resolve_image(folder, record.get("image"))
-    check_image(image, record["image"])
+    check_file(image, record["image"])
     return SourceRow(
         id=identity,
         image=image,

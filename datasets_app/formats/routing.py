@@ -15,7 +15,7 @@ from typing import Any
 
 from datasets_app.errors import InputError
 from datasets_app.formats.conversation import IMAGE_TAG, Turns, read_turns
-from datasets_app.formats.images import check_image, resolve_image
+from datasets_app.formats.images import check_file, resolve_image
 from datasets_app.formats.llava import check_id
 from datasets_app.formats.records import located, parse, read_records
 from datasets_app.formats.rows import RoutingRow
@@ -115,7 +115,7 @@ def _read_row(folder: Path, file: str, number: int, record: dict[str, Any]) -> R
             raise InputError(f"field 'metadata.{key}' must be a text.")
     identity = check_id(record.get("id"))
     image = resolve_image(folder, record.get("image"))
-    check_image(image, record["image"])
+    check_file(image, record["image"])
     return RoutingRow(
         id=identity,
         image=image,

@@ -18,9 +18,9 @@ from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
 from datasets_app.errors import InputError
+from datasets_app.formats.pictures import UnsupportedImage
 from datasets_app.room import FULL, is_disk_full
 from inference.engines.base import EngineBusy, EngineError
-from inference.engines.images import UnsupportedImage
 
 API_PREFIX = "/api/"
 BUSY_RETRY_SECONDS = 2

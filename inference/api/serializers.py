@@ -11,8 +11,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from datasets_app.api.strict import StrictBooleanField, StrictCharField, StrictIntegerField, StrictSerializer
-from datasets_app.formats.images import MAX_BYTES
-from inference.engines.images import check_image
+from datasets_app.formats.pictures import MAX_BYTES, check_image
 
 MAX_PROMPT = 8_192
 MAX_TOKENS = 1_024

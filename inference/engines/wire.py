@@ -14,9 +14,8 @@ import json
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from datasets_app.errors import InputError
-from datasets_app.formats.images import MAX_BYTES
+from datasets_app.formats.pictures import MAX_BYTES, UnsupportedImage
 from inference.engines.base import EngineBusy, EngineError, StackNotDeployed
-from inference.engines.images import UnsupportedImage
 from inference.engines.types import Decision, Receipt, Request, StackedResult, StackSpec, StreamEvent, TextDelta
 
 MAX_BODY_BYTES = MAX_BYTES * 4 // 3 + 2**20

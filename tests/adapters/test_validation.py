@@ -342,7 +342,7 @@ def test_light_modules_stay_light() -> None:
         "adapters.card",
         "adapters.store",
         "adapters.validation",
-        "inference.engines.images",
+        "datasets_app.formats.pictures",
         "inference.engines.remote",
         "inference.engines.types",
         "inference.routing.trie",

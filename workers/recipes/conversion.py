@@ -10,12 +10,12 @@ from typing import Any
 from datasets import Dataset, Features, Image, List, Value
 from datasets.arrow_writer import ArrowWriter
 from datasets.table import MemoryMappedTable
-from PIL import Image as PillowImage
 
 from adapters.card import AdapterCard
 from datasets_app.errors import InputError
 from datasets_app.formats.conversation import user_words
 from datasets_app.formats.digest import file_digest
+from datasets_app.formats.pictures import decode
 from datasets_app.formats.records import located
 from inference.engines.checks import check_words
 from inference.engines.in_process.prompts import PromptBuilder
@@ -66,7 +66,8 @@ class Converter:
     def row(self, example: Example) -> dict[str, Any]:
         """The columns of one example; InputError naming its file and line if the model cannot be shown it."""
         with located(example.file, example.line):
-            self._count(example)
+            encoded = example.image.read_bytes()
+            self._count(example, encoded)
         system = self._card.system
         human = user_words(self._card.human).replace("{prompt}", example.words)
         return {
@@ -76,7 +77,7 @@ class Converter:
                 {"role": "user", "content": human},
             ],
             "completion": [{"role": "assistant", "content": example.target}],
-            "images": [{"bytes": example.image.read_bytes(), "path": None}],
+            "images": [{"bytes": encoded, "path": None}],
             "words": example.words,
             "label": example.label,
             "answer": example.answer,
@@ -89,10 +90,9 @@ class Converter:
             for part, counts in self._counts.items()
         }
 
-    def _count(self, example: Example) -> None:
+    def _count(self, example: Example, encoded: bytes) -> None:
         check_words(example.words)
-        with PillowImage.open(example.image) as image:
-            pixels = self._builder.pixels(image.convert("RGB"), self._card.min_pixels, self._card.max_pixels)
+        pixels = self._builder.pixels(decode(encoded), self._card.min_pixels, self._card.max_pixels)
         completion = self._builder.name_ids(example.target)
         if self._control & set(completion):
             raise InputError("the answer holds one of the model's control tokens.")

@@ -26,6 +26,8 @@ from imagehash import phash
 from numpy.typing import NDArray
 from PIL import Image, ImageChops
 
+from datasets_app.formats.pictures import decode
+
 BITS = 1024
 DEFAULT_DISTANCE = 64
 _SIDE = 32
@@ -39,8 +41,7 @@ Hashes = NDArray[np.uint64]
 
 def perceptual_hashes(path: Path) -> Hashes:
     """The hashes of one image and of its eight copies moved by one pixel."""
-    with Image.open(path) as image:
-        gray = image.convert("L")
+    gray = decode(path.read_bytes()).convert("L")
     gray.thumbnail((_MOST, _MOST), Image.Resampling.BOX)
     packed = [np.packbits(phash(moved, _SIDE, 2).hash).view(np.uint64) for moved in _moved(gray)]
     return np.stack(packed)

@@ -7,17 +7,16 @@ together form one more class, for screens that no expert is meant for. Same seed
 from __future__ import annotations
 
 import random
-import shutil
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageOps
 from pydantic import Field, field_validator, model_validator
 
 from datasets_app.errors import InputError
 from datasets_app.formats import read_source
 from datasets_app.formats.conversation import IMAGE_TAG
 from datasets_app.formats.digest import folder_digest
+from datasets_app.formats.pictures import check_image, portable, reencode
 from datasets_app.formats.routing import SPLITS, write
 from datasets_app.formats.rows import RoutingRow, SourceRow
 from datasets_app.names import check_name
@@ -202,12 +201,9 @@ def _sample(spec: Spec, identity: str, index: int, row: SourceRow, out: Path) ->
 
 
 def _write_png(source: Path, target: Path) -> None:
-    with Image.open(source) as image:
-        if image.format == "PNG":
-            shutil.copyfile(source, target)
-        else:
-            upright = ImageOps.exif_transpose(image)
-            upright.convert("RGB").save(target, "PNG")
+    data = source.read_bytes()
+    is_png = check_image(data)[0] == "PNG"
+    target.write_bytes(portable(data) if is_png else reencode(data))
 
 
 def _metadata(spec: Spec, splits: dict[str, list[RoutingRow]], duplicates: dict[str, int]) -> dict[str, Any]:

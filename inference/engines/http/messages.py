@@ -7,8 +7,8 @@ import re
 from typing import Any
 
 from adapters.card import AdapterCard
+from datasets_app.formats.pictures import check_image, portable
 from inference.engines.chat import Text, Turns
-from inference.engines.images import check_image, portable
 from inference.engines.types import Request
 
 # Qwen's added tokens. Servers read them wherever they stand, so in a user's words an invisible word joiner parts them.

@@ -13,9 +13,9 @@ import torch
 from adapters.canaries import Canaries, Canary
 from adapters.card import AdapterCard
 from datasets_app.errors import InputError
+from datasets_app.formats.pictures import decode
 from inference.engines.canaries import NO_OP, WORDS, screens
 from inference.engines.checks import check_words
-from inference.engines.images import decode
 from inference.engines.in_process.batch import look
 from inference.engines.in_process.passes import prefill
 from inference.engines.in_process.prefixes import invoked_at

@@ -9,10 +9,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
+from datasets_app.formats.pictures import decode
 from inference.engines.base import EngineError
 from inference.engines.chat import Chat, Turns
 from inference.engines.checks import check_request
-from inference.engines.images import decode
 from inference.engines.in_process.jobs import Deployment, Job
 from inference.engines.in_process.pool import AdapterPool
 from inference.engines.in_process.runner import Runner

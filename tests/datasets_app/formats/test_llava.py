@@ -81,8 +81,9 @@ SPOILED: dict[str, tuple[Any, str]] = {
     "image url": (llava_row(1, image="http://10.0.0.1/x.png"), "is a URL"),
     "data url": (llava_row(1, image="data:image/png;base64,AAAA"), "is a URL"),
     "image outside": (llava_row(1, image="../secret.png"), "outside the dataset's folder"),
-    "absolute image": (llava_row(1, image="/etc/passwd"), "outside the dataset's folder"),
-    "backslashes": (llava_row(1, image="..\\secret.png"), "outside the dataset's folder"),
+    "absolute image": (llava_row(1, image="/etc/passwd"), "is an absolute path"),
+    "path with a drive": (llava_row(1, image="C:/data/1.png"), "is an absolute path"),
+    "backslashes": (llava_row(1, image="images\\1.png"), "has a backslash"),
     "folder as image": (llava_row(1, image="images"), "not a regular file"),
     "below a file": (llava_row(1, image="data.jsonl/x.png"), "not a usable path"),
     "endless name": (llava_row(1, image="x" * 5000), "not a usable path"),
@@ -152,16 +153,16 @@ def write_bytes(data: bytes) -> Callable[[Folder], None]:
 WEBP_BOMB = b"RIFF" + struct.pack("<I", 30) + b"WEBPVP8X" + struct.pack("<I", 10) + b"\x02\0\0\0" + b"\xfe\xff\x00" * 2
 
 PICTURES: dict[str, tuple[Callable[[Folder], None], str]] = {
-    "truncated": (write_truncated, "damaged or truncated"),
+    "truncated": (write_truncated, "truncated or damaged"),
     "animated": (write_animated, "animated"),
-    "link out of the folder": (write_link, "outside the dataset's folder"),
+    "link out of the folder": (write_link, "is a link that leads out of the dataset's folder"),
     "fifo": (write_fifo, "not a regular file"),
     "svg": (write_bytes(b"<svg xmlns='http://www.w3.org/2000/svg'/>"), "not a PNG, JPEG or WEBP"),
     "gif": (write_bytes(b"GIF89a" + b"\0" * 40), "not a PNG, JPEG or WEBP"),
     "empty": (write_bytes(b""), "not a PNG, JPEG or WEBP"),
     "65535 squared": (write_bytes(png_header(65535, 65535)), "pixels; at most"),
     "10001 squared": (write_bytes(png_header(10001, 10001)), "pixels; at most"),
-    "1 by 20000": (write_bytes(png_header(1, 20000)), "too narrow"),
+    "1 by 16000": (write_bytes(png_header(1, 16000)), "too narrow"),
     "webp canvas": (write_bytes(WEBP_BOMB), "pixels; at most"),
     "21 MiB": (write_bytes(b"\x89PNG" + b"\0" * 21 * 2**20), "larger than 20 MiB"),
 }
@@ -179,6 +180,13 @@ def test_a_wrong_picture_is_refused_without_being_decoded(folder: Folder, case: 
     assert str(caught.value).startswith("data.jsonl, line 2: image 'images/1.png'")
     assert sentence in str(caught.value)
     assert peak < 20 * 2**20
+
+
+def test_a_link_on_the_way_to_a_picture_is_called_a_link(folder: Folder) -> None:
+    (folder.path / "images").rename(folder.path.parent / "elsewhere")
+    (folder.path / "images").symlink_to(folder.path.parent / "elsewhere")
+    with pytest.raises(InputError, match=r"image 'images/0\.png' is a link that leads out of the dataset's folder"):
+        list(read_source(folder.lines(llava_row(0))))
 
 
 def test_other_formats_of_picture_are_read(folder: Folder) -> None:

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from datasets_app.errors import InputError
-from datasets_app.formats.images import check_image as check_file
+from datasets_app.formats.images import check_file
 from datasets_app.formats.parts import excess
-from inference.engines.images import check_image, decode, portable
+from datasets_app.formats.pictures import check_image, decode, portable
 from tests.datasets_app.formats.folder import Folder
 
 

@@ -16,9 +16,9 @@ import torch
 from adapters.base_shape import BaseShape
 from adapters.card import AdapterCard, share_prefix
 from datasets_app.errors import InputError
+from datasets_app.formats.pictures import decode
 from inference.engines.base import EngineError
 from inference.engines.http import HttpEngine
-from inference.engines.images import decode
 from inference.engines.in_process import InProcessEngine, Limits, generate_batch, prefixes, route_scores, worker
 from inference.engines.in_process.batch import Batch, look
 from inference.engines.in_process.files import read_adapter

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from datasets_app.formats.pictures import decode
 from inference.engines.base import EngineBusy, EngineError
-from inference.engines.images import decode
 from inference.engines.in_process import InProcessEngine
 from inference.engines.in_process.jobs import Deployment, Job
 from inference.engines.in_process.prompts import Pixels, PromptBuilder

@@ -13,8 +13,8 @@ import safetensors.torch
 
 from adapters.card import AdapterCard
 from datasets_app.errors import InputError
+from datasets_app.formats.pictures import UnsupportedImage
 from inference.engines.base import Engine, StackNotDeployed
-from inference.engines.images import UnsupportedImage
 from inference.engines.types import AdapterRef, StackSpec
 from inference.routing.scoring import best
 from tests.inference.engines.small import make_adapter, make_image, make_model

@@ -27,13 +27,13 @@ from adapters.canaries import Canaries, Canary
 from adapters.card import AdapterCard
 from adapters.store import Store
 from datasets_app.errors import InputError
+from datasets_app.formats.pictures import decode
 from inference.engines.base import EngineBusy, EngineError, StackNotDeployed
 from inference.engines.canaries import WORDS, screens
 from inference.engines.chat import model_name
 from inference.engines.http import HttpEngine
 from inference.engines.http.messages import data_url
 from inference.engines.http.server import Late, OpenAIServer
-from inference.engines.images import decode
 from inference.engines.in_process import InProcessEngine, Limits
 from inference.engines.types import AdapterRef, Decision, StackedResult, TextDelta
 from tests.inference.engines.conftest import TOKEN

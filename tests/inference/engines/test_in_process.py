@@ -12,7 +12,7 @@ import torch
 from peft import PeftModel
 
 from adapters.card import AdapterCard
-from inference.engines.images import decode
+from datasets_app.formats.pictures import decode
 from inference.engines.in_process import InProcessEngine, generate_batch, route_scores
 from inference.engines.types import Request
 from tests.inference.engines.small import make_model

@@ -15,8 +15,8 @@ from peft import PeftModel
 from adapters.card import AdapterCard
 from adapters.store import StoredFile, manifest_digest
 from datasets_app.errors import InputError
+from datasets_app.formats.pictures import decode
 from inference.engines.base import EngineError, StackNotDeployed
-from inference.engines.images import decode
 from inference.engines.in_process import InProcessEngine, Limits, generate_batch
 from inference.engines.in_process.files import ReadAdapter
 from inference.engines.in_process.lora import LoraSlots

@@ -19,8 +19,8 @@ import torch
 
 from adapters.card import AdapterCard
 from datasets_app.errors import InputError
+from datasets_app.formats.pictures import decode
 from inference.engines.base import EngineBusy, EngineError
-from inference.engines.images import decode
 from inference.engines.in_process import InProcessEngine, Limits, preparation, worker
 from inference.engines.in_process.jobs import Deployment, Job
 from inference.engines.in_process.lora import LoraSlots

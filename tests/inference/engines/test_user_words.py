@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from adapters.card import AdapterCard
 from datasets_app.errors import InputError
-from inference.engines.images import decode
+from datasets_app.formats.pictures import decode
 from inference.engines.in_process import InProcessEngine
 from tests.inference.engines.small import SPECIAL
 

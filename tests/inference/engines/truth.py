@@ -10,7 +10,7 @@ import torch
 from peft import PeftModel
 
 from adapters.card import AdapterCard
-from inference.engines.images import decode
+from datasets_app.formats.pictures import decode
 from inference.engines.in_process.prompts import PromptBuilder
 from inference.engines.types import Request, StackSpec
 from inference.routing.scoring import best

@@ -17,9 +17,9 @@ import pytest
 from aiohttp import web
 
 from datasets_app.errors import InputError
+from datasets_app.formats.pictures import UnsupportedImage
 from inference.engines import wire
 from inference.engines.base import EngineBusy, EngineError, StackNotDeployed
-from inference.engines.images import UnsupportedImage
 from inference.engines.limits import Limits, limits_env
 from inference.engines.remote import RemoteEngine
 from inference.engines.types import AdapterRef, Decision, Request, StackedResult, StackSpec, StreamEvent, TextDelta

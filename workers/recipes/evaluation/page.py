@@ -9,8 +9,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
+from datasets_app.formats.pictures import decode
 from workers.recipes.evaluation.figures import is_mistake, mistake_record
 from workers.recipes.evaluation.outcomes import Outcome
 
@@ -141,8 +140,7 @@ def _mistake(outcome: Outcome) -> str:
 
 
 def _thumbnail(encoded: bytes) -> str:
-    with Image.open(io.BytesIO(encoded)) as image:
-        small = image.convert("RGB")
+    small = decode(encoded)
     small.thumbnail(THUMBNAIL)
     out = io.BytesIO()
     small.save(out, "PNG")

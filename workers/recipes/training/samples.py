@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from datasets import Dataset
-from PIL import Image as PillowImage
+from PIL import Image
 
 from adapters.card import AdapterCard
+from datasets_app.formats.pictures import decode
 from inference.engines.in_process.batch import View, collate
 from inference.engines.in_process.runner import Runner
 
@@ -76,7 +76,5 @@ class Samples:
             self._views[index] = view
         return view
 
-    def _image(self, index: int) -> PillowImage.Image:
-        encoded = self._encoded[index]["images"][0].as_py()[0]["bytes"]
-        with PillowImage.open(io.BytesIO(encoded)) as image:
-            return image.convert("RGB")
+    def _image(self, index: int) -> Image.Image:
+        return decode(self._encoded[index]["images"][0].as_py()[0]["bytes"])

@@ -14,10 +14,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image, PngImagePlugin
+from PIL import Image, ImageChops, PngImagePlugin
 
 from datasets_app.errors import InputError
-from inference.engines.images import UnsupportedImage, check_image, decode, portable, reencode
+from datasets_app.formats.pictures import UnsupportedImage, check_image, decode, portable, reencode
+from tests.odd_pictures import odd_pictures
 
 
 def encoded(kind: str, size: tuple[int, int] = (40, 30), mode: str = "RGB", **options: object) -> bytes:
@@ -95,7 +96,7 @@ def test_too_large_or_too_narrow_is_refused_from_the_header(data: bytes) -> None
 
 def test_a_bomb_takes_no_memory() -> None:
     code = (
-        "import resource, struct, zlib; from tests.inference.engines.test_images import *\n"
+        "import resource, struct, zlib; from tests.datasets_app.formats.test_pictures import *\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "for data in (png_header(20000, 20000), webp_header(16384, 16384)):\n"
         "    try: decode(data)\n"
@@ -122,7 +123,7 @@ def test_animated_images_are_refused(kind: str) -> None:
     frames = [Image.new("RGB", (40, 30), colour) for colour in ("red", "blue")]
     out = io.BytesIO()
     frames[0].save(out, kind, save_all=True, append_images=frames[1:])
-    with pytest.raises(InputError, match="Animated"):
+    with pytest.raises(InputError, match="animated"):
         check_image(out.getvalue())
 
 
@@ -159,7 +160,7 @@ def test_broken_chunks_are_decoded_or_refused(kind: bytes, place: int) -> None:
 
 def test_an_empty_profile_behind_the_pixels_is_refused() -> None:
     whole = encoded("PNG")
-    with pytest.raises(InputError, match="broken"):
+    with pytest.raises(InputError, match="damaged"):
         decode(whole[:-12] + chunk(b"iCCP", b"") + whole[-12:])
 
 
@@ -178,3 +179,24 @@ def test_any_damage_is_decoded_or_refused(kind: str, data: st.DataObject) -> Non
         damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(st.integers(0, 255))
     with suppress(InputError):
         decode(bytes(damaged))
+
+
+ODD = odd_pictures()
+
+
+@pytest.mark.parametrize("case", ODD)
+def test_an_odd_image_is_the_picture_that_a_viewer_shows(case: str) -> None:
+    data, shown = ODD[case]
+    for seen in (decode(data), decode(portable(data)), decode(reencode(data))):
+        assert (seen.mode, seen.size) == ("RGB", shown.size)
+        assert ImageChops.difference(seen, shown).getbbox() is None
+
+
+@pytest.mark.parametrize("case", ODD)
+def test_what_is_portable_is_the_same_picture_for_a_decoder_that_knows_nothing(case: str) -> None:
+    with Image.open(io.BytesIO(portable(ODD[case][0]))) as image:
+        assert ImageChops.difference(image.convert("RGB"), ODD[case][1]).getbbox() is None
+
+
+def test_of_several_pictures_in_a_jpeg_the_first_counts() -> None:
+    assert check_image(ODD["several pictures"][0]) == ("JPEG", 96, 64)
