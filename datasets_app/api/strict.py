@@ -41,6 +41,13 @@ class StrictIntegerField(serializers.IntegerField):
         return super().to_internal_value(data)
 
 
+FORM_BOOLEANS = {
+    **dict.fromkeys(("true", "on", "yes", "1"), True),
+    **dict.fromkeys(("false", "off", "no", "0"), False),
+}
+"""How clients spell them in a form, in small letters."""
+
+
 class StrictBooleanField(serializers.BooleanField):
     """`true` or `false`, which a form spells out."""
 
@@ -48,8 +55,8 @@ class StrictBooleanField(serializers.BooleanField):
 
     def to_internal_value(self, data: Any) -> bool:
         """Refuse anything else that Python or HTML take for true or false."""
-        if is_html_input(self.root.initial_data) and data in ("true", "false"):
-            return bool(data == "true")
+        if is_html_input(self.root.initial_data) and isinstance(data, str) and data.lower() in FORM_BOOLEANS:
+            return FORM_BOOLEANS[data.lower()]
         if type(data) is not bool:
             self.fail("invalid", input=data)
         return data

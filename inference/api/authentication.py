@@ -48,7 +48,12 @@ class BadTokenThrottle(SimpleRateThrottle):
 
 
 class TokenAuthentication(KnoxAuthentication):  # type: ignore[misc]
-    """`Authorization: Token …`; an address that keeps sending wrong tokens gets 429 for them."""
+    """`Authorization: Token …` or `Bearer …`; an address that keeps sending wrong tokens gets 429 for them."""
+
+    def authenticate_header(self, request: Request) -> str:
+        """The scheme in use, which is `Token` where the request names neither."""
+        scheme = request.headers.get("Authorization", "").partition(" ")[0]
+        return "Bearer" if scheme.lower() == "bearer" else str(super().authenticate_header(request))
 
     def authenticate(self, request: Request) -> tuple[Any, Any] | None:
         """The token's user, or None where another scheme was used."""

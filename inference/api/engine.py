@@ -14,6 +14,8 @@ from inference import services
 class EngineView(APIView):
     """What the engine holds."""
 
+    asks_engine = True
+
     @extend_schema(summary="Show the engine", responses=OpenApiTypes.OBJECT, tags=["inference"])
     def get(self, request: Request) -> Response:
         """The engine's own account: base, device, dtype and the stacks deployed; 503 if it does not answer."""

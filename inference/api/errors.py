@@ -90,7 +90,10 @@ def _of_api_exception(error: exceptions.APIException) -> Refusal:
         rest = len(problems) - MAX_PROBLEMS
         message = " ".join(problems[:MAX_PROBLEMS]) + (f" And {rest} more." if rest > 0 else "")
         return Refusal(error.status_code, "invalid_input", message)
-    return Refusal(error.status_code, str(error.get_codes()), str(error.detail), headers)
+    message = str(error.detail)
+    if isinstance(error, exceptions.NotAuthenticated) and challenge:
+        message = f"Send a header, 'Authorization: {challenge.partition(' ')[0]} …': there are no credentials."
+    return Refusal(error.status_code, str(error.get_codes()), message, headers)
 
 
 def _problems(detail: Any, path: str = "") -> Iterator[str]:

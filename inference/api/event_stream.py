@@ -15,6 +15,15 @@ from inference.engines.streams import Begun
 from inference.engines.types import Decision, Receipt, StackedResult
 
 MEDIA_TYPE = "text/event-stream"
+EVENT = {
+    "type": "object",
+    "properties": {
+        "event": {"type": "string", "enum": ["decision", "token", "result", "error"]},
+        "data": {"type": "string", "description": "JSON."},
+    },
+    "required": ["event", "data"],
+}
+"""An event as the schema describes it."""
 
 logger = logging.getLogger(__name__)
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.http.response import HttpResponseBase
-from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
-from rest_framework.parsers import MultiPartParser
 from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -15,8 +13,8 @@ from rest_framework.throttling import ScopedRateThrottle
 from rest_framework.views import APIView
 
 from inference import services
-from inference.api.event_stream import MEDIA_TYPE, answer_body, decision_body, event_stream
-from inference.api.parsers import StrictJSONParser
+from inference.api.event_stream import EVENT, MEDIA_TYPE, answer_body, decision_body, event_stream
+from inference.api.parsers import StrictFormParser, StrictJSONParser
 from inference.api.serializers import (
     AnswerSerializer,
     DecisionSerializer,
@@ -34,9 +32,10 @@ class RouteView(APIView):
     """Which expert should answer."""
 
     permission_classes = [IsAuthenticated]
-    parser_classes = [StrictJSONParser, MultiPartParser]
+    parser_classes = [StrictJSONParser, StrictFormParser]
     throttle_classes = [ScopedRateThrottle]  # SWITCHYARD_INFER_RATE alone
     throttle_scope = "infer"
+    asks_engine = True
 
     @extend_schema(summary="Route a screenshot", request=ROUTE_BODY, responses=DecisionSerializer, tags=["inference"])
     def post(self, request: Request) -> Response:
@@ -50,9 +49,10 @@ class InferView(APIView):
     """Stacked inference."""
 
     permission_classes = [IsAuthenticated]
-    parser_classes = [StrictJSONParser, MultiPartParser]
+    parser_classes = [StrictJSONParser, StrictFormParser]
     throttle_classes = [ScopedRateThrottle]  # SWITCHYARD_INFER_RATE alone
     throttle_scope = "infer"
+    asks_engine = True
 
     def perform_content_negotiation(self, request: Request, force: bool = False) -> Any:
         """An event stream is no rendering of a response: what is refused before one begins is JSON."""
@@ -61,7 +61,7 @@ class InferView(APIView):
     @extend_schema(
         summary="Route and answer",
         request=INFER_BODY,
-        responses={(200, "application/json"): AnswerSerializer, (200, MEDIA_TYPE): OpenApiTypes.STR},
+        responses={(200, "application/json"): AnswerSerializer, (200, MEDIA_TYPE): EVENT},
         tags=["inference"],
     )
     def post(self, request: Request) -> HttpResponseBase:

@@ -1,15 +1,36 @@
-"""What is refused before anything is read."""
+"""What happens to a request before a view sees it, and to the answer that there is no view."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from ipaddress import ip_address
 from urllib.parse import unquote
 
 from django.conf import settings
 from django.core.exceptions import SuspiciousOperation
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponsePermanentRedirect
+from django.middleware.common import CommonMiddleware
 
-from inference.api.errors import TOO_LARGE
+from inference.api.errors import API_PREFIX, TOO_LARGE, Refusal
+
+
+class SlashRedirect(HttpResponsePermanentRedirect):
+    """To the same path with a slash; in the API by a 308, after which a client sends the same method and body again."""
+
+    def __init__(self, to: str) -> None:
+        super().__init__(to)
+        if to.startswith(API_PREFIX):
+            path = to.partition("?")[0]
+            self.status_code = 308
+            self.headers["Content-Type"] = "application/json"
+            self.content = json.dumps(Refusal(308, "slash_missing", f"The path ends in a slash: {path}").body())
+
+
+class SlashMiddleware(CommonMiddleware):
+    """Django's, which loses method and body on the way."""
+
+    response_redirect_class = SlashRedirect
 
 
 def limit_body(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
@@ -26,6 +47,29 @@ def limit_body(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[
         return get_response(request)
 
     return middleware
+
+
+def without_ports(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
+    """Make each client in `X-Forwarded-For` an address: some proxies append its port, which is another each time."""
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        if forwarded := request.META.get("HTTP_X_FORWARDED_FOR"):
+            request.META["HTTP_X_FORWARDED_FOR"] = ", ".join(map(_address, forwarded.split(",")))
+        return get_response(request)
+
+    return middleware
+
+
+def _address(text: str) -> str:
+    """The address in `1.2.3.4:50001`, `[2001:db8::7]:50001` or `2001:db8::7`; what is none stays as it is."""
+    text = text.strip().strip('"')
+    host = text[1:].partition("]")[0] if text.startswith("[") else text
+    host = host.partition(":")[0] if host.count(":") == 1 else host
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return text
+    return str(getattr(address, "ipv4_mapped", None) or address)
 
 
 def refuse_nul(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:

@@ -31,6 +31,7 @@ class PromoteView(APIView):
     """Make a router serve."""
 
     needs = "adapters.change_alias"
+    asks_engine = True
 
     @extend_schema(
         summary="Put a router live", request=PromotionSerializer, responses=StackSerializer, tags=["adapters"]
@@ -66,6 +67,7 @@ class RollBackView(APIView):
     """Make the stack serve that served before."""
 
     needs = "adapters.change_alias"
+    asks_engine = True
 
     @extend_schema(
         summary="Go back to the stack before", request=RollbackSerializer, responses=StackSerializer, tags=["adapters"]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from typing import Any
 
 from django.core.files.uploadedfile import UploadedFile
@@ -11,14 +9,27 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from datasets_app.api.strict import StrictBooleanField, StrictCharField, StrictIntegerField, StrictSerializer
+from datasets_app.errors import InputError
 from datasets_app.formats.pictures import MAX_BYTES, check_image
+from inference.engines.base64_text import from_base64
 
+SMALL_PNG = (  # 4 by 4 pixels
+    "iVBORw0KGgoAAAANSUhEUgAAAAQAAAAECAIAAAAmkwkpAAAAFElEQVR42mNkYGhggAEmBiSAmwMAGYQAiOouQFYAAAAASUVORK5CYII="
+)
 MAX_PROMPT = 8_192
 MAX_TOKENS = 1_024
 DEFAULT_TOKENS = 128
 
 
-@extend_schema_field({"type": "string", "format": "byte", "description": "PNG, JPEG or WEBP; base64 in JSON."})
+@extend_schema_field(
+    {
+        "type": "string",
+        "format": "byte",
+        "minLength": 1,
+        "description": "PNG, JPEG or WEBP as base64, also in lines or as a data: URL.",
+        "example": SMALL_PNG,
+    }
+)
 class ImageField(serializers.Field[bytes, Any, Any, Any]):
     """An encoded image, as an uploaded file or as base64; its content decides what it is."""
 
@@ -39,12 +50,12 @@ class ImageField(serializers.Field[bytes, Any, Any, Any]):
         return image
 
     def _decode(self, data: Any) -> bytes:
-        if not isinstance(data, str):
+        if not isinstance(data, str) or not data:
             self.fail("invalid")
         try:
-            return base64.b64decode(data, validate=True)
-        except (binascii.Error, ValueError):
-            self.fail("invalid")
+            return from_base64(data)
+        except InputError as error:
+            raise serializers.ValidationError(str(error)) from error
 
 
 class RouteRequestSerializer(StrictSerializer):

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
+import codecs
+import json
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from datasets_app.errors import InputError
 from inference.engines import wire
+from inference.engines.base64_text import from_base64, is_data_url
 from inference.engines.chat import Chat, check_choices
 
 DEFAULT_TOKENS = 128
@@ -20,6 +22,11 @@ Body = TypeVar("Body", bound=BaseModel)
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_null(cls, body: object) -> object:
+        return {name: value for name, value in body.items() if value is not None} if isinstance(body, dict) else body
 
 
 class ImageUrl(_Strict):
@@ -75,6 +82,33 @@ class ProcessorOptions(_Strict):
     size: Size | None = None
 
 
+NEUTRAL: dict[str, tuple[object, ...]] = {
+    "top_p": (1,),
+    "top_k": (-1, 0, 1),
+    "min_p": (0,),
+    "min_tokens": (0,),
+    "frequency_penalty": (0,),
+    "presence_penalty": (0,),
+    "repetition_penalty": (1,),
+    "length_penalty": (1,),
+    "best_of": (1,),
+    "use_beam_search": (False,),
+    "ignore_eos": (False,),
+    "echo": (False,),
+    "stop": ([],),
+    "stop_token_ids": ([],),
+    "logit_bias": ({},),
+    "tools": ([],),
+    "tool_choice": ("none", "auto"),
+    "parallel_tool_calls": (True, False),
+    "response_format": ({"type": "text"},),
+    "modalities": (["text"],),
+    "store": (False,),
+    "metadata": ({},),
+    "service_tier": ("auto", "default"),
+}
+"""What wrappers send along though it changes nothing, with the values that do not."""
+
 class ChatBody(_Strict):
     """`POST /v1/chat/completions`."""
 
@@ -84,7 +118,10 @@ class ChatBody(_Strict):
     max_completion_tokens: int | None = None
     temperature: float | None = None
     n: Literal[1] | None = None
+    seed: int | None = None
     user: str | None = None
+    safety_identifier: str | None = None
+    prompt_cache_key: str | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     logprobs: bool | None = None
@@ -93,6 +130,12 @@ class ChatBody(_Strict):
     guided_choice: list[str] | None = None
     mm_processor_kwargs: ProcessorOptions | None = None
     skip_special_tokens: Literal[False] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_neutral(cls, body: object) -> object:
+        """The body without fields that ask for nothing."""
+        return {name: value for name, value in body.items() if _asks(name, value)} if isinstance(body, dict) else body
 
     @property
     def choices(self) -> list[str] | None:
@@ -150,9 +193,25 @@ class UnloadBody(_Strict):
 def read(kind: type[Body], data: bytes) -> Body:
     """The body in `data`; InputError naming the field that is wrong."""
     try:
-        return kind.model_validate_json(data)
+        return kind.model_validate_json(data.removeprefix(codecs.BOM_UTF8))
     except ValidationError as error:
-        raise wire.wrong_field(error) from error
+        first = error.errors()[0]
+        if first["type"] != "extra_forbidden":
+            raise wire.wrong_field(error) from error
+        name = ".".join(map(str, first["loc"]))[:100]
+        raise InputError(f"Field {name!r} is not known here: leave it out.") from error
+
+
+def _asks(name: str, value: object) -> bool:
+    """Whether the field is for the model to read; an error for one of those that are not, with a value that would
+    change the answer."""
+    if name not in NEUTRAL or value is None:
+        return True
+    if any(value == one and isinstance(value, bool) == isinstance(one, bool) for one in NEUTRAL[name]):
+        return False
+    allowed = " or ".join(json.dumps(one) for one in NEUTRAL[name])
+    words = "Field '{name}': answers are greedy text, so leave it out, or give {allowed}"
+    raise PydanticCustomError("not_neutral", words, {"name": name, "allowed": allowed})
 
 
 def _texts(message: Message) -> str:
@@ -175,10 +234,9 @@ def _split(message: Message) -> tuple[str, bytes, str]:
 
 
 def _image(url: str) -> bytes:
-    head, comma, data = url.partition(",")
-    if not (comma and head.startswith("data:") and head.endswith(";base64")):
+    if not is_data_url(url):
         raise InputError("Field 'image_url': only 'data:…;base64,…' is accepted; nothing is fetched.")
     try:
-        return base64.b64decode(data, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise InputError("Field 'image_url' is not valid base64.") from error
+        return from_base64(url)
+    except InputError as error:
+        raise InputError(f"Field 'image_url': {error}") from error

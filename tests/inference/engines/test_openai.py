@@ -293,7 +293,10 @@ WRONG: list[dict[str, Any]] = [
     *({"mm_processor_kwargs": value} for value in ({"max_pixels": 10**12}, {"size": {}}, [], {"do_resize": False})),
     {"mm_processor_kwargs": {"size": {"shortest_edge": 10**12, "longest_edge": 10**12}}},
     {"mm_processor_kwargs": {"size": {"shortest_edge": -1, "longest_edge": 0}}},
-    *({name: 1} for name in ("chat_template", "tools", "stop", "top_p", "seed", "n_", "response_format")),
+    *({name: 1} for name in ("chat_template", "tools", "stop", "n_", "response_format")),
+    *({"top_p": value} for value in (0.9, True, "1")),
+    *({"seed": "x"}, {"store": True}, {"stop": ["a"]}, {"frequency_penalty": 0.1}, {"tools": [{}]}),
+    {"response_format": {"type": "json_object"}},
     *({"n": 2}, {"skip_special_tokens": True}, {"stream": "yes"}, {"model": 1}, {"model": None}, {"user": 1}),
 ]
 
