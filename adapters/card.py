@@ -19,7 +19,7 @@ ASSUMED, GIVEN = "assumed", "given"
 OWN_CARD = f"The files bring a card, {CARD_FILE}: correct that, or leave out the one that is given."
 
 _MAX_SHOWN = 200
-_OF_THE_PREFIX = ("base", "system", "human", "min_pixels", "max_pixels", "invocation")
+OF_THE_PREFIX = ("base", "system", "human", "min_pixels", "max_pixels", "invocation")
 
 
 def share_prefix(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
@@ -27,7 +27,7 @@ def share_prefix(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
 
     So it is for activated adapters that are shown the same words and pixels, and never for a plain one.
     """
-    return bool(first.get("invocation")) and all(first.get(name) == second.get(name) for name in _OF_THE_PREFIX)
+    return bool(first.get("invocation")) and all(first.get(name) == second.get(name) for name in OF_THE_PREFIX)
 
 
 class AdapterCard(BaseModel):

@@ -2,8 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeVar
+
+from django.db.models import JSONField, Model, QuerySet
+
 from datasets_app.errors import InputError
 from datasets_app.models import PreparedDataset, RoutingDataset, SourceDataset
+
+Row = TypeVar("Row", bound=Model)
+
+
+def without_json(rows: QuerySet[Row], *keep: str) -> QuerySet[Row]:
+    """The rows for a list: without their JSON and that of the rows selected with them, which may be some MB each, but
+    for the fields `keep`."""
+    related = rows.query.select_related
+    heavy = _json_fields(rows.model, related if isinstance(related, dict) else {})
+    return rows.defer(*(name for name in heavy if name not in keep))
+
+
+def _json_fields(model: type[Model], related: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for field in model._meta.concrete_fields:
+        if isinstance(field, JSONField):
+            yield f"{prefix}{field.name}"
+        elif field.name in related and field.related_model is not None:
+            yield from _json_fields(field.related_model, related[field.name], f"{prefix}{field.name}__")
 
 
 def get_source(name: str) -> SourceDataset:

@@ -7,17 +7,14 @@ from django.db.models import Prefetch, QuerySet
 from adapters.models import AdapterVersion
 from datasets_app.errors import InputError
 from datasets_app.models import PreparedDataset, RoutingDataset, SourceDataset
-from datasets_app.selectors import get_dataset, get_prepared
+from datasets_app.selectors import get_dataset, get_prepared, without_json
 from workers.models import Attempt, Pipeline, Run
 from workers.states import Status
 
-HEAVY = ("summary", "spec")
-"""What of a run may be some MB, and is shown on its own page alone."""
-
 
 def listed(runs: QuerySet[Run]) -> QuerySet[Run]:
-    """The runs without what is heavy, with those whose results they took."""
-    return runs.select_related("reused_from").defer(*HEAVY, *(f"reused_from__{name}" for name in HEAVY))
+    """The runs, with those whose results they took, as lists show them."""
+    return without_json(runs.select_related("reused_from"), "params", "inputs", "progress")
 
 
 def with_runs(pipelines: QuerySet[Pipeline]) -> QuerySet[Pipeline]:

@@ -118,4 +118,4 @@ class AdapterAdmin(ServiceAdmin):
     @display(description="versions")
     def all_versions(self, obj: Adapter) -> str:
         """Newest first."""
-        return links(obj.versions.all())
+        return links(obj.versions.select_related("adapter"))

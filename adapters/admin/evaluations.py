@@ -15,6 +15,7 @@ from django.utils.html import format_html
 
 from adapters.models import Evaluation
 from datasets_app.admin.base import ReadOnlyAdmin, display, link, pretty
+from datasets_app.admin.filters import CREATED, typed
 
 REPORT_POLICY = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'"
 
@@ -25,10 +26,9 @@ class EvaluationAdmin(ReadOnlyAdmin):
 
     list_display = ["version_link", "dataset_name", "samples", "figure", "interval", "stack_link", "report_link"]
     list_display_links = ["figure"]
-    list_filter = ["version__adapter", "dataset_name"]
+    list_filter = ["version__adapter", typed("dataset_name"), CREATED]
     list_select_related = ["version__adapter", "stack__router__adapter"]
     search_fields = ["version__adapter__name", "dataset_name"]
-    date_hierarchy = "created_at"
     fields = [
         "version_link",
         "stack_link",

@@ -7,7 +7,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from adapters.models import Alias, Promotion, Stack
-from adapters.selectors import sharing
+from adapters.selectors import sharing, with_members
 from datasets_app.admin.base import ReadOnlyAdmin, display, link, links, short
 
 ALIAS_COLOURS = {Alias.Name.CHAMPION.value: "success", Alias.Name.CHALLENGER.value: "warning"}
@@ -19,15 +19,13 @@ class StackAdmin(ReadOnlyAdmin):
 
     list_display = ["name", "router_link", "expert_links", "alias_labels", "created_at"]
     list_filter = ["aliases__name"]
-    list_select_related = ["router__adapter"]
     search_fields = ["digest", "router__adapter__name"]
     fields = ["digest", "router_link", "expert_links", "sharing_links", "alias_labels", "evaluated", "created_at"]
     readonly_fields = fields
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Stack]:
         """With the experts and the aliases."""
-        stacks: QuerySet[Stack] = super().get_queryset(request)
-        return stacks.prefetch_related("experts__adapter", "aliases")
+        return with_members(super().get_queryset(request))
 
     @display(description="stack", ordering="digest")
     def name(self, obj: Stack) -> str:
@@ -57,7 +55,7 @@ class StackAdmin(ReadOnlyAdmin):
     @display(description="evaluations")
     def evaluated(self, obj: Stack) -> str:
         """Newest first."""
-        return links(obj.evaluations.all())
+        return links(obj.evaluations.select_related("version__adapter"))
 
 
 @admin.register(Alias)

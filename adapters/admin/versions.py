@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from django.contrib import admin
-from django.db.models import Prefetch, QuerySet
+from django.db.models import Prefetch, Q, QuerySet
 from django.http import HttpRequest
 from django.template.defaultfilters import filesizeformat
 from django.utils.html import format_html
 
 from adapters.admin.adapters import KIND_COLOURS
-from adapters.models import AdapterVersion, Evaluation
+from adapters.models import AdapterVersion, Evaluation, Stack
 from datasets_app.admin.base import ReadOnlyAdmin, display, link, links, pretty
+from datasets_app.admin.filters import CREATED
 
 
 @admin.register(AdapterVersion)
@@ -18,10 +19,10 @@ class AdapterVersionAdmin(ReadOnlyAdmin):
     """Immutable files, with their lineage."""
 
     list_display = ["__str__", "kind_label", "rank", "size_label", "short_digest", "best", "created_at"]
-    list_filter = ["adapter__kind", "adapter"]
+    list_filter = ["adapter__kind", "adapter", CREATED]
+    list_json = ["facts"]
     list_select_related = ["adapter"]
     search_fields = ["adapter__name", "digest"]
-    date_hierarchy = "created_at"
     fields = [
         "adapter_link",
         "number",
@@ -37,8 +38,8 @@ class AdapterVersionAdmin(ReadOnlyAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[AdapterVersion]:
         """Each with its newest evaluation."""
-        versions: QuerySet[AdapterVersion] = super().get_queryset(request)
-        return versions.prefetch_related(Prefetch("evaluations", Evaluation.objects.all()[:1], to_attr="newest"))
+        newest = Prefetch("evaluations", Evaluation.objects.all()[:1], to_attr="newest")
+        return super().get_queryset(request).prefetch_related(newest)
 
     @display(description="kind", ordering="adapter__kind", label=KIND_COLOURS)
     def kind_label(self, obj: AdapterVersion) -> str:
@@ -72,12 +73,12 @@ class AdapterVersionAdmin(ReadOnlyAdmin):
     @display(description="evaluations")
     def evaluated(self, obj: AdapterVersion) -> str:
         """Newest first."""
-        return links(obj.evaluations.all())
+        return links(obj.evaluations.select_related("version__adapter"))
 
     @display(description="stacks")
     def in_stacks(self, obj: AdapterVersion) -> str:
         """As router or as expert."""
-        return links([*obj.routed_stacks.all(), *obj.stacks.all()])
+        return links(Stack.objects.filter(Q(router=obj) | Q(experts=obj)).distinct().select_related("router__adapter"))
 
     @display(description="files")
     def facts_text(self, obj: AdapterVersion) -> str:

@@ -14,7 +14,7 @@ from adapters.api.versions import CARD
 from adapters.models import Adapter
 from datasets_app.api.permissions import demand
 from datasets_app.api.strict import NameField, StrictCharField, StrictSerializer
-from datasets_app.selectors import get_source
+from datasets_app.selectors import get_source, without_json
 
 
 class AdapterSerializer(serializers.ModelSerializer[Adapter]):
@@ -52,7 +52,7 @@ class RegisterAdapterSerializer(StrictSerializer):
 class AdapterList(generics.ListAPIView[Adapter]):
     """Adapters."""
 
-    queryset = Adapter.objects.select_related("base", "source", "current")
+    queryset = without_json(Adapter.objects.select_related("base", "source", "current"))
     serializer_class = AdapterSerializer
     filterset_fields = ["kind"]
     needs = "adapters.add_adapter"

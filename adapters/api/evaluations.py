@@ -9,6 +9,7 @@ from rest_framework import generics, serializers
 
 from adapters.api.stacks import MemberSerializer
 from adapters.models import Evaluation
+from datasets_app.selectors import without_json
 
 
 class EvaluationSerializer(serializers.ModelSerializer[Evaluation]):
@@ -48,7 +49,7 @@ class EvaluationDetailSerializer(EvaluationSerializer):
 class EvaluationList(generics.ListAPIView[Evaluation]):
     """Evaluations, newest first."""
 
-    queryset = Evaluation.objects.select_related("version__adapter", "stack")
+    queryset = without_json(Evaluation.objects.select_related("version__adapter", "stack"))
     serializer_class = EvaluationSerializer
 
 

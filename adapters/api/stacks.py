@@ -8,7 +8,7 @@ from drf_spectacular.utils import extend_schema
 from rest_framework import generics, serializers
 
 from adapters.models import AdapterVersion, Stack
-from adapters.selectors import sharing
+from adapters.selectors import sharing, with_members
 
 
 class MemberSerializer(serializers.ModelSerializer[AdapterVersion]):
@@ -44,5 +44,5 @@ class StackSerializer(serializers.ModelSerializer[Stack]):
 class StackList(generics.ListAPIView[Stack]):
     """Stacks, newest first; `aliases` tells which one serves (`champion`)."""
 
-    queryset = Stack.objects.select_related("router__adapter").prefetch_related("experts__adapter", "aliases")
+    queryset = with_members(Stack.objects.all())
     serializer_class = StackSerializer

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from functools import wraps
 from typing import Any, TypeVar
 
 from django.contrib import admin, messages
@@ -18,7 +19,9 @@ from unfold import decorators
 from unfold.admin import ModelAdmin
 
 from datasets_app.errors import InputError
+from datasets_app.selectors import without_json
 
+MOST_LINKS = 50
 NOTHING = "–"
 
 DjangoAdmin: Any = admin.ModelAdmin  # untyped, as unfold's is
@@ -27,9 +30,20 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 
 
 def display(**options: Any) -> Callable[[Method], Method]:
-    """`unfold.decorators.display`, typed."""
-    decorate: Callable[[Method], Method] = decorators.display(**options)
-    return decorate
+    """`unfold.decorators.display`, typed, of what is computed once a row: a page of unfold asks for it five times."""
+    decorate: Callable[[Any], Method] = decorators.display(**options)
+
+    def once(method: Method) -> Method:
+        @wraps(method)
+        def shown(page: Any, row: Model) -> Any:
+            known = row.__dict__.setdefault("_shown", {})
+            if method.__name__ not in known:
+                known[method.__name__] = method(page, row)
+            return known[method.__name__]
+
+        return decorate(shown)
+
+    return once
 
 
 def action(**options: Any) -> Callable[[Method], Method]:
@@ -80,6 +94,15 @@ class ServiceAdmin(Page, Unlocked):
 
     list_filter_submit = True
     compressed_fields = True
+    list_json: Sequence[str] = ()
+    """The JSON that the list shows; it reads no other."""
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        """The rows as a list needs them; a page reads the rest of its one row when it shows it."""
+        rows: QuerySet[Any] = super().get_queryset(request)
+        if self.list_select_related:
+            rows = rows.select_related(*self.list_select_related)
+        return without_json(rows, *self.list_json)
 
     def changeform_view(
         self,
@@ -140,9 +163,11 @@ def link(row: Model | None, text: str | None = None) -> SafeString | str:
     return format_html('<a href="{}" class="text-primary-600 dark:text-primary-500">{}</a>', url, text or str(row))
 
 
-def links(rows: Iterable[Model]) -> SafeString | str:
-    """Links to several rows."""
-    return format_html_join(", ", "{}", ((link(row),) for row in rows)) or NOTHING
+def links(rows: QuerySet[Any] | Sequence[Model]) -> SafeString | str:
+    """Links to the first of several rows."""
+    several = list(rows[: MOST_LINKS + 1])
+    shown = format_html_join(", ", "{}", ((link(row),) for row in several[:MOST_LINKS])) or NOTHING
+    return format_html("{}, …", shown) if len(several) > MOST_LINKS else shown
 
 
 def pretty(value: object) -> SafeString | str:

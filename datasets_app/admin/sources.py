@@ -8,6 +8,8 @@ from django.contrib import admin
 from django.http import HttpRequest
 
 from datasets_app.admin.base import ServiceAdmin, display, links, short
+from datasets_app.admin.filters import one_of
+from datasets_app.formats import SOURCE_FORMATS
 from datasets_app.models import SourceDataset
 from datasets_app.services import register_source
 
@@ -17,7 +19,7 @@ class SourceDatasetAdmin(ServiceAdmin):
     """Registering a folder reads every row of it; saving again registers it anew."""
 
     list_display = ["name", "rows", "format", "content", "updated_at"]
-    list_filter = ["format"]
+    list_filter = [one_of("format", lambda: SOURCE_FORMATS)]
     search_fields = ["name", "path"]
     fields = ["name", "path", "origin", "format", "rows", "content", "routing", "created_at", "updated_at"]
 

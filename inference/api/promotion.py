@@ -13,8 +13,8 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from adapters.api.stacks import StackSerializer
-from adapters.models import Adapter, AdapterVersion
-from adapters.selectors import get_stack
+from adapters.models import Adapter, AdapterVersion, Stack
+from adapters.selectors import get_stack, with_members
 from datasets_app.api.strict import StrictCharField, StrictIntegerField, StrictSerializer
 from datasets_app.errors import InputError
 from inference import services
@@ -44,7 +44,7 @@ class PromoteView(APIView):
         version = self._version(adapter, body.validated_data)
         user = cast(User, request.user)
         stack = services.promote(version, force=body.validated_data["force"], user=user)
-        return Response(StackSerializer(stack).data)
+        return Response(StackSerializer(with_members(Stack.objects.all()).get(pk=stack.pk)).data)
 
     def _version(self, adapter: Adapter, wish: dict[str, Any]) -> AdapterVersion:
         if "version" in wish:
@@ -80,4 +80,4 @@ class RollBackView(APIView):
         wish = body.validated_data
         stack = get_stack(wish["stack"]) if "stack" in wish else None
         stack = services.roll_back(stack, reason=wish["reason"], user=cast(User, request.user))
-        return Response(StackSerializer(stack).data)
+        return Response(StackSerializer(with_members(Stack.objects.all()).get(pk=stack.pk)).data)

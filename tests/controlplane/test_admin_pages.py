@@ -7,26 +7,19 @@ from collections.abc import Iterator
 import pytest
 from django.contrib import admin
 from django.contrib.auth.models import User
-from django.db import connection
 from django.db.models import Model
 from django.test import Client
-from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from adapters.models import Adapter, Alias, BaseModel, Evaluation, Promotion
+from adapters.models import Promotion
 from controlplane.periodic_admin import PeriodicTaskForm
 from tests.cast import (
-    EXPERTS,
-    digest,
-    make_adapter,
     make_champion,
     make_evaluation,
     make_prepared,
     make_routing_dataset,
     make_run,
-    make_stack,
-    make_version,
 )
 from workers.models import Notice, Pipeline, Run, Slot
 from workers.states import Status
@@ -95,50 +88,6 @@ def test_pages(superuser: Client, everything: None, model: type[Model]) -> None:
         response = superuser.get(url(model, "change", row.pk))
         assert response.status_code == 200
         assert safe(response.content.decode())
-
-
-def test_a_list_asks_no_more_for_many_rows_than_for_few(superuser: Client, everything: None) -> None:
-    """Each list of ours."""
-    ours = [model for model in MODELS if model._meta.app_label in OURS]
-
-    def asked() -> dict[str, int]:
-        counts = {}
-        for model in ours:
-            with CaptureQueriesContext(connection) as queries:
-                assert superuser.get(url(model, "changelist")).status_code == 200
-            counts[model._meta.label] = len(queries)
-        return counts
-
-    add_rows(range(2))
-    few, rows = asked(), {model: model._default_manager.count() for model in ours}
-    add_rows(range(2, 6))
-    assert {model for model in ours if model._default_manager.count() < rows[model] + 4} == {Alias}  # of two names
-    assert asked() == few
-
-
-def add_rows(numbers: range) -> None:
-    """A row more of everything that there may be many of for each number, with relations of its own."""
-    for number in numbers:
-        base = BaseModel.objects.create(name=f"base-{number}", fingerprint=digest(f"base {number}"), path="/nowhere")
-        experts = [make_version(make_adapter(f"expert-{number}-{part}")) for part in range(2)]
-        router = make_version(make_adapter(f"router-{number}", Adapter.Kind.ROUTER), labels=EXPERTS)
-        Adapter.objects.filter(name__contains=f"-{number}").update(base=base)
-        stack, user = make_stack(router, experts), User.objects.create_user(f"user-{number}")
-        dataset = make_routing_dataset(f"routing-{number}")
-        dataset.sources.set([expert.adapter.source for expert in experts])
-        prepared = make_prepared(dataset)
-        evaluation = make_evaluation(router)
-        Evaluation.objects.filter(pk=evaluation.pk).update(stack=stack)
-        pipeline = Pipeline.objects.create(name=f"pipeline-{number}", promoted=stack, created_by=user)
-        results = {"routing_dataset": dataset}, {"prepared_dataset": prepared}, {"adapter_version": router}
-        earlier = None
-        for step, result in enumerate((*results, {"evaluation": evaluation})):
-            fields = {"pipeline": pipeline, "step": step, "created_by": user, "reused_from": earlier, **result}
-            earlier = make_run(f"run-{number}-{step}", Status.SUCCEEDED, **fields)
-            earlier.attempts.create(number=1)
-        Promotion.objects.create(stack=stack, previous=stack, evaluation=evaluation, created_by=user)
-        Notice.objects.create(key=f"notice-{number}", channel=Notice.Channel.EMAIL, subject="x")
-        Slot.objects.create(schedule=f"schedule-{number}", at=timezone.now(), pipeline=pipeline)
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model._meta.label)

@@ -22,6 +22,7 @@ from unfold.widgets import (
 
 from adapters.models import Adapter
 from datasets_app.admin.base import ServiceAdmin, action, display, link, pretty
+from datasets_app.admin.filters import CREATED, one_of
 from datasets_app.admin.forms import JSONObjectField
 from datasets_app.errors import InputError
 from datasets_app.models import SourceDataset
@@ -41,6 +42,7 @@ from workers.services import (
     retrain_router,
     retry_pipeline,
 )
+from workers.states import TERMINAL
 
 ACTIVATED: dict[str, dict[str, bool]] = {"": {}, "yes": {"activated": True}, "no": {"activated": False}}
 
@@ -174,9 +176,8 @@ class PipelineAdmin(AccountBanner, LaunchPermissions, ServiceAdmin):
 
     form = PipelineForm
     list_display = ["name", "kind", "status_label", "step_bars", "verdict", "created_at"]
-    list_filter = ["kind", "outcome"]
+    list_filter = ["kind", one_of("outcome", lambda: sorted(TERMINAL)), CREATED]
     search_fields = ["name", "verdict"]
-    date_hierarchy = "created_at"
     actions = ["cancel_pipelines", "retry_pipelines"]
     launch_fieldsets = [
         (None, {"fields": ["kind", "name", "live", "backend"]}),

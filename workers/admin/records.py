@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.contrib import admin
 
 from datasets_app.admin.base import ReadOnlyAdmin, display, link
+from datasets_app.admin.filters import typed
 from workers.models import Notice, Slot
 
 
@@ -24,7 +25,7 @@ class SlotAdmin(ReadOnlyAdmin):
     """Each time at which a schedule was due."""
 
     list_display = ["schedule", "at", "pipeline_link", "note"]
-    list_filter = ["schedule"]
+    list_filter = [typed("schedule")]
     list_select_related = ["pipeline"]
     fields = list_display
     readonly_fields = fields

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+from django.conf import settings
 from django.contrib import admin
 from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
@@ -15,6 +16,7 @@ from django.utils.html import format_html
 from unfold.admin import TabularInline
 
 from datasets_app.admin.base import ServiceAdmin, action, display, link, pretty
+from datasets_app.admin.filters import CREATED, one_of
 from datasets_app.admin.forms import JSONObjectField
 from workers.admin.account import AccountBanner
 from workers.admin.backends import BackendField
@@ -65,9 +67,10 @@ class RunAdmin(AccountBanner, LaunchPermissions, ServiceAdmin):
     """Adding a run launches it; after that it is a record, and can be cancelled."""
 
     list_display = ["name", "kind", "status_label", "progress_bar", "result", "created_at"]
-    list_filter = ["status", "kind", "backend"]
+    list_filter = ["status", "kind", one_of("backend", lambda: settings.COMPUTE), CREATED]
+    list_select_related = ["reused_from", *RESULTS]
+    list_json = ["progress"]
     search_fields = ["name", "error"]
-    date_hierarchy = "created_at"
     actions = ["cancel_runs", "retry_runs"]
     inlines = [AttemptInline]
     launch_fields = ["kind", "name", "backend", "params"]
@@ -178,11 +181,6 @@ class RunAdmin(AccountBanner, LaunchPermissions, ServiceAdmin):
     def retry_runs(self, request: HttpRequest, queryset: QuerySet[Run]) -> None:
         """Those that failed or were cancelled, with the later steps of their pipelines."""
         self.apply(request, queryset, retry)
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Run]:
-        """With what came of them, but without what is some MB of an evaluation."""
-        runs: QuerySet[Run] = super().get_queryset(request)
-        return listed(runs).select_related(*RESULTS).defer("evaluation__report")
 
     @display(description="status", ordering="status", label=STATUS_COLOURS)
     def status_label(self, obj: Run) -> str:

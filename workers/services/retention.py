@@ -29,7 +29,6 @@ from datasets_app.locks import held
 from datasets_app.models import PreparedDataset, RoutingDataset, SourceDataset
 from workers.kinds.outputs import PARTIAL
 from workers.models import Attempt, Notice, Pipeline, Run, Slot
-from workers.selectors import HEAVY
 from workers.services.looking import Look
 from workers.services.starting import work_key
 from workers.states import TERMINAL
@@ -41,6 +40,8 @@ BATCH = 100  # rows that are read together, and looked at again and deleted in o
 LINES = 1000  # rows of a log that are deleted together
 
 Row = TypeVar("Row", bound=Model)
+
+HEAVY = ("summary", "spec")  # some MB a run
 
 
 @dataclass(frozen=True)
