@@ -6,6 +6,14 @@ import re
 
 _UNFIT = re.compile("[\0\ud800-\udfff]")
 _URL = re.compile(r"""\b([a-z][a-z0-9+]{0,30}://)(?:[^\s/?#'"<>]*@)?([^\s/?#'"<>@]*)([^\s'"<>]*)""", re.IGNORECASE)
+_PLACE = re.compile(
+    r"""(?P<at>\ at\ )?(?:
+        [a-z][a-z0-9+.-]*://[^\s'"<>]*[^\s'"<>.,;:)]   # a URL
+        |(?<![\w/.<%)])(?:~|\.{1,2})?/[\w.@+~-]+(?:/[\w.@+~-]*)*  # a path from the root, the home or here
+        |(?<![\w/.-])[\w.@+-]+(?:/[\w.@+-]+){2,}  # one of several folders
+    )""",
+    re.IGNORECASE | re.VERBOSE,
+)
 _CUT = "/\N{HORIZONTAL ELLIPSIS}"
 
 
@@ -22,6 +30,11 @@ def plain(text: str) -> str:
 def cut_urls(text: str) -> str:
     """The text with each URL in it cut down to its host: the rest may be a password, a token or a signature."""
     return _URL.sub(lambda url: url[1] + url[2] + (_CUT if url[3] else ""), text)
+
+
+def without_places(text: str) -> str:
+    """The text without the server's own: URLs of its parts, and paths."""
+    return _PLACE.sub(lambda place: "" if place["at"] else "\N{HORIZONTAL ELLIPSIS}", text)
 
 
 def without_user(url: str) -> str:

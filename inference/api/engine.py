@@ -8,6 +8,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from datasets_app.api.server_text import shown
 from inference import services
 
 
@@ -19,4 +20,4 @@ class EngineView(APIView):
     @extend_schema(summary="Show the engine", responses=OpenApiTypes.OBJECT, tags=["inference"])
     def get(self, request: Request) -> Response:
         """The engine's own account: base, device, dtype and the stacks deployed; 503 if it does not answer."""
-        return Response(services.engine_status())
+        return Response(shown(services.engine_status(), request))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import math
+import sys
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -20,11 +22,15 @@ from rest_framework.views import set_rollback
 from datasets_app.errors import InputError
 from datasets_app.formats.pictures import UnsupportedImage
 from datasets_app.room import FULL, is_disk_full
+from datasets_app.text import without_places
 from inference.engines.base import EngineBusy, EngineError
 
 API_PREFIX = "/api/"
 BUSY_RETRY_SECONDS = 2
 MAX_PROBLEMS = 5  # fields named in one message
+
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,10 @@ class Refusal:
     def response(self) -> JsonResponse:
         """For the places that Django REST framework does not reach."""
         return JsonResponse(self.body(), status=self.status, headers=self.headers)
+
+    def page(self) -> HttpResponse:
+        """For people."""
+        return HttpResponse(self.message, status=self.status, content_type="text/plain", headers=self.headers)
 
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
@@ -65,7 +75,8 @@ def refusal_of(error: Exception) -> Refusal | None:
             wait = math.ceil(error.retry_after or BUSY_RETRY_SECONDS)
             return Refusal(503, "engine_busy", str(error), {"Retry-After": str(wait)})
         case EngineError():
-            return Refusal(503, "engine_unavailable", str(error))
+            logger.warning("The engine did not answer: %s", error)
+            return Refusal(503, "engine_unavailable", without_places(str(error)))
         case Http404():
             return Refusal(404, "not_found", "There is no such resource.")
         case PermissionDenied():
@@ -114,6 +125,7 @@ def _request_id() -> str:
 
 
 TOO_LARGE = Refusal(413, "payload_too_large", "The request body is too large.")
+SERVER_ERROR = Refusal(500, "server_error", "Something went wrong on our side.")
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
@@ -138,10 +150,12 @@ def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """`handler500`."""
+    """`handler500`: also for what is no bug, such as a full disk, but was raised where nothing else tells."""
+    error = sys.exc_info()[1]
+    refusal = refusal_of(error) if isinstance(error, Exception) else None
     if request.path.startswith(API_PREFIX):
-        return Refusal(500, "server_error", "Something went wrong on our side.").response()
-    return defaults.server_error(request)
+        return (refusal or SERVER_ERROR).response()
+    return refusal.page() if refusal else defaults.server_error(request)
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
@@ -157,7 +171,5 @@ def locked_out(request: HttpRequest, response: HttpResponse, credentials: dict[s
 
     wait = get_cool_off(request)
     headers = {"Retry-After": str(int(wait.total_seconds()))} if wait else {}
-    message = "Too many failed log-ins: try again later."
-    if request.path.startswith(API_PREFIX):
-        return Refusal(429, "throttled", message, headers).response()
-    return HttpResponse(message, status=429, content_type="text/plain", headers=headers)
+    refusal = Refusal(429, "throttled", "Too many failed log-ins: try again later.", headers)
+    return refusal.response() if request.path.startswith(API_PREFIX) else refusal.page()

@@ -10,7 +10,7 @@ from typing import Any
 
 from django.http import StreamingHttpResponse
 
-from inference.api.errors import Refusal, refusal_of
+from inference.api.errors import SERVER_ERROR, Refusal, refusal_of
 from inference.engines.streams import Begun
 from inference.engines.types import Decision, Receipt, StackedResult
 
@@ -64,7 +64,7 @@ def _refusal(error: Exception) -> Refusal:
     refusal = refusal_of(error)
     if refusal is None:
         logger.exception("A stream failed")
-        return Refusal(500, "server_error", "Something went wrong on our side.")
+        return SERVER_ERROR
     return refusal
 
 

@@ -28,7 +28,7 @@ class Pages(LimitOffsetPagination):
 
     def get_schema_operation_parameters(self, view: APIView) -> list[dict[str, Any]]:
         """With the bounds."""
-        limit, offset = super().get_schema_operation_parameters(view)  # type: ignore[no-untyped-call]
+        limit, offset = super().get_schema_operation_parameters(view)
         limit["schema"] |= {"minimum": 1, "maximum": MOST, "default": self.default_limit}
         offset["schema"] |= {"minimum": 0, "maximum": MOST, "default": 0}
         return [limit, offset]

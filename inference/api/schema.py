@@ -9,7 +9,6 @@ from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.plumbing import build_bearer_security_scheme_object
 from rest_framework.permissions import SAFE_METHODS
 
-
 REFUSALS = {
     400: "A field, a parameter or the body is wrong; the message says which.",
     401: "The token is missing or wrong.",

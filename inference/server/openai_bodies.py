@@ -109,6 +109,7 @@ NEUTRAL: dict[str, tuple[object, ...]] = {
 }
 """What wrappers send along though it changes nothing, with the values that do not."""
 
+
 class ChatBody(_Strict):
     """`POST /v1/chat/completions`."""
 

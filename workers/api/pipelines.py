@@ -15,6 +15,7 @@ from rest_framework.views import APIView
 
 from adapters.api.versions import CARD
 from adapters.validation import MAX_PIXELS
+from datasets_app.api.server_text import ServerTextField
 from datasets_app.api.strict import NameField, StrictCharField, StrictIntegerField, StrictSerializer
 from workers import services
 from workers.api.runs import RunSerializer
@@ -29,6 +30,8 @@ class PipelineSerializer(serializers.ModelSerializer[Pipeline]):
     """Runs that depend on each other, and what came of them."""
 
     status = serializers.ChoiceField(Status.choices, read_only=True)
+    verdict = ServerTextField()
+    trouble = ServerTextField()
     wish = serializers.DictField(read_only=True)
     cancel_requested = serializers.BooleanField(read_only=True)
     promoted = serializers.SlugRelatedField[Any]("digest", read_only=True, allow_null=True)

@@ -12,6 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from datasets_app.api.server_text import ServerTextField
 from datasets_app.api.strict import NameField, StrictIntegerField, StrictSerializer
 from workers import services
 from workers.kinds import parameters
@@ -22,6 +23,8 @@ from workers.selectors import listed
 class AttemptSerializer(serializers.ModelSerializer[Attempt]):
     """One launch of a run."""
 
+    error = ServerTextField()
+
     class Meta:
         model = Attempt
         fields = ["number", "outcome", "error", "machine", "seconds", "cost", "created_at", "ended_at"]
@@ -31,6 +34,8 @@ class AttemptSerializer(serializers.ModelSerializer[Attempt]):
 class RunSerializer(serializers.ModelSerializer[Run]):
     """A job, from the wish to its result."""
 
+    error = ServerTextField()
+    trouble = ServerTextField()
     params = serializers.DictField(read_only=True)
     progress = serializers.DictField(read_only=True)
     pipeline = serializers.SlugRelatedField[Any]("name", read_only=True, allow_null=True)
@@ -100,7 +105,7 @@ class LaunchSerializer(StrictSerializer):
 class LogSerializer(serializers.Serializer[Any]):
     """The end of a run's log."""
 
-    log = serializers.CharField()
+    log = ServerTextField()
 
 
 @extend_schema(tags=["runs"])
@@ -162,4 +167,5 @@ class RunLog(APIView):
     @extend_schema(summary="Show the end of a run's log", responses=LogSerializer, tags=["runs"])
     def get(self, request: Request, pk: int) -> Response:
         """The last 200 lines."""
-        return Response({"log": services.log_tail(get_object_or_404(Run, pk=pk), lines=200)})
+        log = services.log_tail(get_object_or_404(Run, pk=pk), lines=200)
+        return Response(LogSerializer({"log": log}, context={"request": request}).data)

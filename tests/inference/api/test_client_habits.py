@@ -108,7 +108,8 @@ def test_the_charset_of_a_form_is_no_server_error(
 ) -> None:
     body = b'--x\r\nContent-Disposition: form-data; name="prompt"\r\n\r\nabc\r\n--x--\r\n'
     content_type = f"multipart/form-data; boundary=x; charset={charset}"
-    assert refused(reader.post(URL, body, content_type=content_type), 400)["message"] == "image: This field is required."
+    error = refused(reader.post(URL, body, content_type=content_type), 400)
+    assert error["message"] == "image: This field is required."
 
 
 @pytest.mark.parametrize("method", ["get", "post", "put", "delete"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from typing import Any
 
 import pytest
@@ -52,9 +53,8 @@ def test_fields_that_change_nothing_are_taken(fields: dict[str, Any]) -> None:
     ],
 )
 def test_what_would_change_the_answer_is_refused_by_name_in_plain_words(fields: dict[str, Any], words: str) -> None:
-    with pytest.raises(InputError, match=".") as refusal:
+    with pytest.raises(InputError, match=re.escape(words)):
         read(ChatBody, chat(**fields))
-    assert str(refusal.value).endswith(words)
 
 
 def test_a_byte_order_mark_before_the_body_is_read_over() -> None:
