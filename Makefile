@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # Compiled modules are kept: else every job compiles the sources of torch and transformers again.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: install demo serve test test-postgres test-vllm test-modal smoke-modal lint bench bench-engine chaos clean reset
+.PHONY: install demo serve test fuzz test-postgres test-vllm test-modal smoke-modal lint bench bench-engine chaos clean reset
 
 install: $(STAMP)
 
@@ -32,6 +32,9 @@ lint: install
 
 test: lint
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4
+
+fuzz: install  ## schemathesis against the API of a real web process, as a superuser and as a viewer
+	SWITCHYARD_FUZZ_EXAMPLES=200 $(BIN)/python -m pytest tests/fuzz
 
 bench: bench-engine
 

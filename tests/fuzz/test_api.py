@@ -1,0 +1,126 @@
+"""schemathesis against the web process as the Procfile starts it: no server error, no status that the schema lacks."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from http.client import HTTPResponse
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import connection
+from knox.models import AuthToken
+
+from controlplane.processes import free_port, wait_until_up
+from controlplane.supervisor import environment, read_procfile
+from tests.cast import make_champion
+from tests.controlplane.test_processes import process
+from tests.many import add_rows
+
+EXAMPLES = os.environ.get("SWITCHYARD_FUZZ_EXAMPLES", "4")  # a phase and operation; `make fuzz` takes more
+PATIENCE = 120.0
+CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
+LOG_OUT = "/api/v1/auth/logout/"  # whose first success would make every later request a 401
+
+pytestmark = [pytest.mark.django_db, pytest.mark.long]
+
+
+@dataclass(frozen=True)
+class Installation:
+    """A running web process, and a token of each kind of user."""
+
+    url: str
+    tokens: dict[str, str]
+
+
+@pytest.fixture
+def installation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Installation]:
+    """With rows of everything."""
+    if connection.vendor != "sqlite":
+        pytest.skip("The installation is a copy of the test's database, a file.")
+    make_champion()
+    add_rows(range(2))
+    users = {"superuser": User.objects.create_superuser("root"), "viewer": User.objects.create_user("viewer")}
+    tokens = {name: AuthToken.objects.create(user)[1] for name, user in users.items()}
+    (tmp_path / "db.sqlite3").write_bytes(connection.connection.serialize())
+    for name in ("DATABASE_URL", "REDIS_URL"):
+        monkeypatch.delenv(name, raising=False)
+    port, log = free_port(), tmp_path / "web.log"
+    (web,) = read_procfile(["web"])
+    settings = {
+        "DJANGO_SETTINGS_MODULE": "tests.fuzz.settings",
+        "PYTHONPATH": os.pathsep.join(("platform", ".")),
+        "SWITCHYARD_DATA": str(tmp_path),
+        "SWITCHYARD_PORT": str(port),
+    }
+    with process(["/bin/sh", "-c", f"exec {web.command}"], log, environment() | settings):
+        wait_until_up(f"http://127.0.0.1:{port}/health", seconds=PATIENCE, log=log)
+        yield Installation(f"http://127.0.0.1:{port}", tokens)
+
+
+def fuzz(installation: Installation, user: str, *words: str, folder: Path) -> None:
+    """Fail with schemathesis's report, which has a curl command for each finding."""
+    command = [str(Path(sys.executable).with_name("schemathesis")), "--no-color", "run"]
+    command += [f"{installation.url}/api/schema/", "--header", f"Authorization: Token {installation.tokens[user]}"]
+    command += [
+        "--checks",
+        CHECKS,
+        "--max-examples",
+        EXAMPLES,
+        "--continue-on-failure",
+        "--generation-database",
+        "none",
+    ]
+    done = subprocess.run([*command, *words], cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{done.stdout[-20_000:]}\n{done.stderr[-5_000:]}"
+
+
+NO_HTTP = {
+    b"GET\r\n\r\n": 400,
+    b"\x00\xff\r\n\r\n": 400,
+    b"GET /api/v1/runs/ HTTP/9.9\r\n\r\n": 400,
+    b"g\xc3\xa9t /api/v1/runs/ HTTP/1.1\r\n\r\n": 400,
+    b"GET /api/v1/runs/ HTTP/1.1\r\nHost\r\n\r\n": 400,
+    b"GET /api/v1/runs/ HTTP/1.1\r\nHo st: x\r\n\r\n": 400,
+    b"GET /api/v1/runs/ HTTP/1.1\r\nA: x\r\n y\r\n\r\n": 400,
+    b"POST /api/v1/infer/ HTTP/1.1\r\nContent-Length: -1\r\n\r\n": 400,
+    b"POST /api/v1/infer/ HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n": 400,
+    b"POST /api/v1/infer/ HTTP/1.1\r\nTransfer-Encoding: nonsense\r\n\r\n": 400,
+    b"POST /api/v1/infer/ HTTP/1.1\r\nExpect: nonsense\r\n\r\n": 400,
+    b"GET /api/v1/runs/?" + b"x" * 9000 + b" HTTP/1.1\r\n\r\n": 414,
+    b"GET /api/v1/runs/ HTTP/1.1\r\nA: " + b"x" * 9000 + b"\r\n\r\n": 431,
+    b"GET /api/v1/runs/ HTTP/1.1\r\n" + b"A: x\r\n" * 200 + b"\r\n": 431,
+}
+
+
+def answer(url: str, request: bytes) -> tuple[int, dict[str, str], dict[str, Any]]:
+    """Status, headers and JSON of the answer to the very bytes."""
+    host, _, port = url.removeprefix("http://").partition(":")
+    with socket.create_connection((host, int(port)), timeout=PATIENCE) as connected:
+        connected.sendall(request)
+        response = HTTPResponse(connected)
+        response.begin()
+        return response.status, dict(response.getheaders()), json.loads(response.read())
+
+
+def test_what_is_no_http_is_refused_in_the_one_error_shape(installation: Installation) -> None:
+    for request, status in NO_HTTP.items():
+        found, headers, body = answer(installation.url, request)
+        assert (found, headers["Content-Type"]) == (status, "application/json"), request[:80]
+        assert set(body["error"]) == {"code", "message", "request_id"}
+    assert answer(installation.url, b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")[0] == 200
+
+
+@pytest.mark.parametrize("user", ["superuser", "viewer"])
+def test_no_request_is_answered_by_a_server_error_or_an_undocumented_status(
+    installation: Installation, user: str, tmp_path: Path
+) -> None:
+    fuzz(installation, user, "--exclude-path", LOG_OUT, folder=tmp_path)
+    fuzz(installation, user, "--include-path", LOG_OUT, folder=tmp_path)
