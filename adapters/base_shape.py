@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from adapters.backbone.spec import BaseSpec
 from datasets_app.errors import InputError
 
 LANGUAGE_MODULES = {
@@ -24,10 +25,12 @@ LANGUAGE_MODULES = {
 
 @dataclass(frozen=True)
 class BaseShape:
-    """Number of language layers and of tokens, and per linear module its input and output features."""
+    """Number of language layers and of tokens, how many it attends to at once (`context`), and per linear module its
+    input and output features."""
 
     layers: int
     tokens: int
+    context: int
     features: dict[str, tuple[int, int]]
 
     @classmethod
@@ -40,6 +43,11 @@ class BaseShape:
             raise InputError(f"{path.name} of the base model is missing or lacks {error}.") from error
 
     @classmethod
+    def find(cls, spec: BaseSpec) -> BaseShape | None:
+        """The shape of the base; None for a hub id, of which nothing lies on this machine."""
+        return cls.read(Path(spec.path).expanduser()) if spec.is_local else None
+
+    @classmethod
     def of(cls, text: Mapping[str, Any]) -> BaseShape:
         """The shape that the `text_config` of a Qwen3-VL base describes; KeyError if a size is absent."""
         hidden, inner, heads = text["hidden_size"], text["intermediate_size"], text["num_attention_heads"]
@@ -48,6 +56,7 @@ class BaseShape:
         return cls(
             layers=text["num_hidden_layers"],
             tokens=text["vocab_size"],
+            context=text["max_position_embeddings"],
             features={
                 "q_proj": (hidden, heads * head),
                 "k_proj": (hidden, kv),

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from adapters.card import AdapterCard
 from datasets_app.errors import InputError
+from datasets_app.strict_json import json_object
 
 CANARY_FILE = "canaries.json"
 
@@ -60,8 +61,9 @@ class Canaries(BaseModel):
     @classmethod
     def parse(cls, data: bytes) -> Canaries:
         """The canaries whose JSON is `data`; InputError naming the field if it is wrong."""
+        fields = json_object(data, CANARY_FILE)
         try:
-            made = cls.model_validate_json(data)
+            made = cls.model_validate(fields)
         except ValidationError as error:
             first = error.errors()[0]
             field = ".".join(str(part) for part in first["loc"])

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, ValidationError
 
 from datasets_app.errors import InputError
+from datasets_app.strict_json import json_object
 
 CARD_FILE = "switchyard.json"
 ASSUMED, GIVEN = "assumed", "given"
@@ -79,8 +80,9 @@ class AdapterCard(BaseModel):
     @classmethod
     def parse(cls, data: bytes, source: str) -> AdapterCard:
         """The card whose JSON is `data`; InputError naming `source` and the field if it is wrong."""
+        fields = json_object(data, source)
         try:
-            return cls.model_validate_json(data)
+            return cls.model_validate(fields)
         except ValidationError as error:
             first = error.errors()[0]
             field = ".".join(str(part) for part in first["loc"])

@@ -144,15 +144,18 @@ def store_files(
         raise InputError(f"{directory} is not a folder with adapter files.")
     if card is not None and (adapter_root(folder) / CARD_FILE).exists():
         raise InputError(OWN_CARD)
-    spec = BaseSpec(path=base.path, revision=base.revision or None)
     stored = store().add(
         folder,
-        base=BaseShape.read(Path(spec.path)) if spec.is_local else None,
+        base=_shape(base),
         expected_base=base.fingerprint,
         default_card=new_card(kind, base, card),
     )
     facts = asdict(validate_adapter(stored.path))
     return StoredFiles(str(directory), stored.digest, stored.size, AdapterCard.read(stored.path), facts)
+
+
+def _shape(base: BaseModel) -> BaseShape | None:
+    return BaseShape.find(BaseSpec(path=base.path, revision=base.revision or None))
 
 
 def record_version(adapter: Adapter, files: StoredFiles) -> AdapterVersion:
@@ -198,7 +201,7 @@ def new_card(kind: str, base: BaseModel, given: Mapping[str, Any] | None = None)
 def check_card(kind: str, given: Mapping[str, Any]) -> None:
     """InputError unless the given fields make a card for an adapter of that kind on the configured base."""
     base = configured_base()
-    validate_card(new_card(kind, base, given), base.fingerprint)
+    validate_card(new_card(kind, base, given), base.fingerprint, _shape(base))
 
 
 def set_current(version: AdapterVersion) -> None:

@@ -6,6 +6,7 @@ sorted keys and no spaces, so it depends on what the files hold and on nothing e
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import json
 import os
@@ -23,15 +24,11 @@ from typing import BinaryIO
 from adapters.base_shape import BaseShape
 from adapters.canaries import CANARY_FILE
 from adapters.card import CARD_FILE, AdapterCard
-from adapters.validation import (
-    CONFIG_FILE,
-    MAX_JSON_BYTES,
-    WEIGHTS_FILE,
-    adapter_root,
-    read_invocation,
-    validate_adapter,
-)
+from adapters.peft_config import CONFIG_FILE, read_invocation
+from adapters.validation import MAX_JSON_BYTES, adapter_root, missing_weights, read_small, validate_adapter
+from adapters.weights import WEIGHTS_FILE
 from datasets_app.errors import InputError
+from datasets_app.strict_json import json_object
 
 MAX_BYTES = {
     CONFIG_FILE: MAX_JSON_BYTES,
@@ -174,7 +171,7 @@ def _copy(source: Path, target: Path, default_card: AdapterCard | None) -> tuple
         if name == CARD_FILE and default_card is not None and not os.path.lexists(source / name):
             with tempfile.TemporaryDirectory() as written:
                 # The copy of the configuration is here already: the files come in the order of their names.
-                invocation = read_invocation(target / CONFIG_FILE)
+                invocation = read_invocation(json_object(read_small(target / CONFIG_FILE), CONFIG_FILE))
                 default_card.model_copy(update={"invocation": invocation}).write(Path(written))
                 files.append(_hash(Path(written), name, target / name))
         else:
@@ -187,6 +184,8 @@ def _hash(directory: Path, name: str, copy: Path | None = None) -> StoredFile:
     digest, size = hashlib.sha256(), 0
     with _open(directory, name) as (file, limit), (copy or Path(os.devnull)).open("wb") as out:
         while chunk := file.read(_CHUNK_BYTES):
+            if copy and size == 0 and name.endswith(".json"):
+                chunk = chunk.removeprefix(codecs.BOM_UTF8)  # which PEFT and vLLM do not read over
             size += len(chunk)
             if size > limit:
                 raise InputError(f"{name} is larger than {limit} bytes.")
@@ -208,9 +207,7 @@ def _open(directory: Path, name: str) -> Iterator[tuple[BinaryIO, int]]:
         # O_NONBLOCK: opening a FIFO would wait for its writer.
         handle = os.open(real, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError as error:
-        pickled = name == WEIGHTS_FILE and (directory / "adapter_model.bin").exists()
-        reason = "pickle weights are not accepted, save them as safetensors" if pickled else "it is missing"
-        raise InputError(f"{name}: {reason}.") from error
+        raise missing_weights(directory) if name == WEIGHTS_FILE else InputError(f"{name} is missing.") from error
     except (OSError, ValueError, RuntimeError) as error:
         raise InputError(f"{name} cannot be read.") from error
     status = os.fstat(handle)

@@ -1,24 +1,29 @@
-"""Reading safetensors by hand: the header with caps of our own, and a scan of the values.
+"""The weights' file: its header, with caps of our own before the library sees it, and a scan of the values.
 
 The format (https://huggingface.co/docs/safetensors): eight bytes, the header's length as a little-endian u64;
-the header, a JSON object of name → dtype, shape, data_offsets; then the values, back to back. Libraries take
-several malformed files and allocate before they check, so nothing here calls one.
+the header, a JSON object of name → dtype, shape, data_offsets; then the values, back to back.
 """
 
 from __future__ import annotations
 
-import json
-import math
+import pickletools
+import tempfile
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, BinaryIO
 
 import numpy as np
+from safetensors import SafetensorError, safe_open
 
 from datasets_app.errors import InputError
+from datasets_app.strict_json import json_object
+
+WEIGHTS_FILE = "adapter_model.safetensors"
 
 MAX_HEADER_BYTES = 4 * 2**20  # 504 LoRA tensors of an 8B base take 75 kB
 MAX_TENSORS = 20_000
 CHUNK_BYTES = 4 * 2**20
+PEEK_BYTES = 2**16  # to tell what a file is that is no safetensors
 
 # bytes a value, unsigned type of that width, exponent bits (all set: Inf or NaN), all bits but the sign
 _FLOATS: dict[str, tuple[int, type[np.unsignedinteger[Any]], int, int]] = {
@@ -45,65 +50,65 @@ def name_some(names: list[str]) -> str:
     return shown if len(names) <= 5 else f"{shown} and {len(names) - 5} more"
 
 
-def load_json_object(data: bytes, what: str) -> dict[str, Any]:
-    """Parse a JSON object strictly: UTF-8, no duplicate keys, no NaN; InputError naming `what` otherwise."""
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) != len(pairs):
-            raise InputError(f"{what} has a duplicate key: {name_some(sorted({k for k, _ in pairs}))}.")
-        return found
-
-    def refuse(constant: str) -> None:
-        raise InputError(f"{what} holds {constant}, which JSON does not have.")
-
-    try:
-        value = json.loads(data.decode(), object_pairs_hook=unique, parse_constant=refuse)
-    except InputError:
-        raise
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{what} is not valid JSON in UTF-8.") from error
-    if not isinstance(value, dict):
-        raise InputError(f"{what} must hold a JSON object.")
-    return value
-
-
 def read_header(file: BinaryIO, size: int) -> list[Tensor]:
-    """Return the tensors of a safetensors `file` of `size` bytes, in file order; InputError if malformed."""
-    what = "adapter_model.safetensors"
-    file.seek(0)
-    prefix = file.read(8)
-    if prefix[:2] == b"PK" or prefix[:1] == b"\x80":
-        raise InputError(f"{what} is a pickle or zip file: only safetensors weights are accepted.")
-    length = int.from_bytes(prefix, "little")
-    if len(prefix) < 8 or not 2 <= length <= min(MAX_HEADER_BYTES, size - 8):
-        raise InputError(f"{what} is not a safetensors file: its header length is wrong.")
-    header = load_json_object(file.read(length), f"The header of {what}")
+    """Return the tensors of a safetensors `file` of `size` bytes, in file order; InputError if malformed.
+
+    Only the header is read, and the library judges it. What it lets pass is refused here: large headers, no tensors or
+    very many, keys that occur twice or that it does not know, and other values than floats.
+    """
+    head = _read_head(file, size)
+    header = json_object(head[8:], f"The header of {WEIGHTS_FILE}")
     header.pop("__metadata__", None)
     if not 0 < len(header) <= MAX_TENSORS:
-        raise InputError(f"{what} must hold between 1 and {MAX_TENSORS} tensors.")
-    tensors = [_tensor(name, entry, 8 + length) for name, entry in header.items()]
-    tensors.sort(key=lambda tensor: (tensor.start, tensor.end))
-    expected = 8 + length
-    for tensor in tensors:
-        if tensor.start != expected:
-            raise InputError(f"{what} has a hole or an overlap before tensor {tensor.name[:120]}.")
-        expected = tensor.end
-    if expected != size:
-        raise InputError(f"{what} is {size} bytes long, but its header describes {expected}.")
-    return tensors
+        raise InputError(f"{WEIGHTS_FILE} must hold between 1 and {MAX_TENSORS} tensors.")
+    _check_structure(head, size)
+    tensors = [_tensor(name, entry, len(head)) for name, entry in header.items()]
+    return sorted(tensors, key=lambda tensor: (tensor.start, tensor.end))
 
 
-def _tensor(name: str, entry: object, data_start: int) -> Tensor:
-    match entry:
-        case {"dtype": str(dtype), "shape": list(shape), "data_offsets": [start, end], **rest} if not rest:
-            if dtype not in _FLOATS:
-                raise InputError(f"Tensor {name[:120]} has dtype {dtype[:20]}: use F32, F16 or BF16.")
-            numbers = [start, end, *shape]
-            whole = all(type(number) is int and 0 <= number < 2**48 for number in numbers)
-            if whole and len(shape) <= 8 and end - start == math.prod(shape) * _FLOATS[dtype][0]:
-                return Tensor(name, dtype, tuple(shape), data_start + start, data_start + end)
-    raise InputError(f"Tensor {name[:120]} has a wrong header entry (dtype, shape or data_offsets).")
+def _read_head(file: BinaryIO, size: int) -> bytes:
+    """The header with the eight bytes of its length."""
+    file.seek(0)
+    prefix = file.read(8)
+    length = int.from_bytes(prefix, "little")
+    if len(prefix) < 8 or not 2 <= length <= min(MAX_HEADER_BYTES, size - 8):
+        raise InputError(f"{WEIGHTS_FILE} is {_foreign(file) or 'not a safetensors file: its header length is wrong'}.")
+    return prefix + file.read(length)
+
+
+def _foreign(file: BinaryIO) -> str | None:
+    """What else the file is."""
+    file.seek(0)
+    head = file.read(PEEK_BYTES)
+    if head.startswith(b"PK\x03\x04"):
+        return "a zip file, in which torch.save keeps pickles: only safetensors weights are accepted"
+    try:
+        opcodes = [opcode.name for opcode, _, _ in islice(pickletools.genops(head), 2)]
+    except ValueError:
+        return None
+    return "a pickle: only safetensors weights are accepted" if opcodes[0] == "PROTO" else None
+
+
+def _check_structure(head: bytes, size: int) -> None:
+    """InputError unless the library opens a file with that header. Its values do not matter, so it is given a hole."""
+    with tempfile.NamedTemporaryFile(suffix=".safetensors") as file:
+        file.write(head)
+        file.truncate(size)
+        file.flush()
+        try:
+            with safe_open(file.name, framework="np"):
+                pass
+        except SafetensorError as error:
+            raise InputError(f"{WEIGHTS_FILE} is cut off or broken: {str(error)[:300]}.") from error
+
+
+def _tensor(name: str, entry: dict[str, Any], data_start: int) -> Tensor:
+    if unknown := sorted(entry.keys() - {"dtype", "shape", "data_offsets"}):
+        raise InputError(f"The header of {WEIGHTS_FILE}, tensor {name[:120]}: unknown keys {name_some(unknown)}.")
+    if entry["dtype"] not in _FLOATS:
+        raise InputError(f"Tensor {name[:120]} has dtype {entry['dtype'][:20]}: use F32, F16 or BF16.")
+    start, end = entry["data_offsets"]
+    return Tensor(name, entry["dtype"], tuple(entry["shape"]), data_start + start, data_start + end)
 
 
 def scan(file: BinaryIO, tensors: list[Tensor]) -> tuple[list[str], list[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,11 @@ from django.test import Client
 
 from adapters.backbone.spec import BaseSpec, pixel_budget
 from adapters.card import AdapterCard
-from adapters.models import AdapterVersion
-from adapters.services import check_card, register_adapter, store
+from adapters.models import Adapter, AdapterVersion
+from adapters.services import check_card, configured_base, register_adapter, store
 from adapters.validation import validate_card
 from controlplane.env import ROOT
+from datasets_app.errors import InputError
 from tests.adapter_files import write_expert
 from tests.cast import make_client, make_source, make_version
 from workers.services import add_expert
@@ -77,11 +79,20 @@ def test_of_files_with_a_card_nothing_is_said(tmp_path: Path, capsys: pytest.Cap
 @pytest.mark.parametrize(
     ("card", "words"),
     [
-        ("{", "card.json is not valid JSON"),
-        ("[]", "card.json must hold a JSON object"),
+        ("{", "card.json: This is not valid JSON"),
+        ("[]", "card.json: A JSON object is needed"),
         ('{"human": "Hello"}', "field 'human'"),
         ('{"humans": "Hello"}', "field 'humans'"),
         ('{"base": "another"}', "field 'base'"),
+        (
+            json.dumps({"human": "<image>" + "x" * 50_000}),
+            "field 'human': the card's texts have 50007 characters together",
+        ),
+        (
+            json.dumps({"system": "x" * 900_000}),
+            "field 'system': the card's texts have 900016 .* context of 4096 tokens",
+        ),
+        ('{"system": "a", "system": "b"}', "card.json: The key 'system' occurs twice"),
         ('{"kind": "router", "labels": ["a", "b"]}', "holds a router"),
         ('{"min_pixels": -1}', "field 'min_pixels'"),
         (None, "card.json cannot be read: No such file"),
@@ -119,6 +130,40 @@ def test_many_are_imported_each_with_its_card(
     given, assumed = capsys.readouterr().err.splitlines()
     assert given.startswith('calendar v1 is served with the system turn "One tool call."')
     assert "Its files have no card" in assumed
+
+
+@pytest.mark.parametrize("field", ["human", "system"])
+@pytest.mark.parametrize("length", [4_097, 50_000, 900_000])
+def test_a_text_longer_than_the_context_is_refused_at_the_registration(files: Path, field: str, length: int) -> None:
+    """Whether it is given or the files bring it."""
+    client, text = make_client(staff=True), "<image>\n{prompt}".ljust(length, "x")
+    body: dict[str, Any] = {"name": "calendar", "path": str(files)}
+    given = client.post("/api/v1/adapters/", body | {"card": {field: text}}, format="json")
+    low, high = pixel_budget(BaseSpec())
+    card = {"kind": "expert", "base": configured_base().fingerprint, "min_pixels": low, "max_pixels": high, field: text}
+    (files / "switchyard.json").write_text(json.dumps(card))
+    brought = client.post("/api/v1/adapters/", body, format="json")
+    for refused in (given, brought):
+        assert refused.status_code == 400
+        assert f"field '{field}': the card's texts" in refused.json()["error"]["message"]
+    assert not Adapter.objects.exists()
+
+
+def test_a_routers_labels_are_bounded_too(files: Path) -> None:
+    labels = [f"expert-{number}" for number in range(1_000)]
+    with pytest.raises(InputError, match="field 'labels': the card's texts"):
+        check_card("router", {"labels": labels})
+
+
+def test_files_may_begin_with_a_byte_order_mark(files: Path) -> None:
+    """Which the stored ones do not, as PEFT and vLLM take none."""
+    config = files / "adapter_config.json"
+    config.write_bytes(codecs.BOM_UTF8 + config.read_bytes())
+    card = files.parent / "card.json"
+    card.write_bytes(codecs.BOM_UTF8 + b'{"system": "One tool call."}')
+    call_command("save_lora", "calendar", str(files), "--card", str(card))
+    stored = store().path(AdapterVersion.objects.get().digest)
+    assert json.loads((stored / "adapter_config.json").read_text()) == json.loads(config.read_text("utf-8-sig"))
 
 
 def test_adding_an_expert_says_so_too(

@@ -33,6 +33,7 @@ SHAPE = BaseShape.of(
         "head_dim": 4,
         "num_hidden_layers": 2,
         "vocab_size": 100,
+        "max_position_embeddings": 500,
     }
 )
 CARD = AdapterCard(kind="expert", base=BASE, min_pixels=1024, max_pixels=4096)
@@ -107,26 +108,28 @@ def test_the_final_folder_is_found(adapter: Callable[..., Path], tmp_path: Path)
         (raw(b" " * (5 * 2**20)), "header length"),
         (raw({}), "between 1 and"),
         (raw({str(i): entry(0, 0) for i in range(20_001)}), "between 1 and"),
-        (raw({"a": entry(0, 4), "b": entry(2, 6)}, b"\0" * 6), "overlap"),
-        (raw({"a": entry(0, 4), "b": entry(8, 12)}, b"\0" * 12), "hole"),
-        (raw({"a": entry(4, 8)}, b"\0" * 8), "hole"),
-        (raw({"a": entry(0, 4)}, b"\0" * 9), "bytes long"),
-        (raw({"a": entry(0, 400)}, b"\0" * 4), "bytes long"),
+        (raw({"a": entry(0, 4), "b": entry(2, 6)}, b"\0" * 6), "cut off or broken.*`b`"),
+        (raw({"a": entry(0, 4), "b": entry(8, 12)}, b"\0" * 12), "cut off or broken.*`b`"),
+        (raw({"a": entry(4, 8)}, b"\0" * 8), "cut off or broken.*`a`"),
+        (raw({"a": entry(0, 4)}, b"\0" * 9), "cut off or broken.*not fully covered"),
+        (raw({"a": entry(0, 400)}, b"\0" * 4), "cut off or broken.*not fully covered"),
         (raw({"a": entry(0, 4, [1], "I32")}, b"\0" * 4), "dtype I32"),
-        (raw({"a": entry(0, 4, [2])}, b"\0" * 4), "header entry"),
-        (raw({"a": entry(0, 4, [-1, -1])}, b"\0" * 4), "header entry"),
-        (raw({"a": entry(0, 4, [True])}, b"\0" * 4), "header entry"),
-        (raw({"a": entry(0, 4, [1.0])}, b"\0" * 4), "header entry"),
-        (raw({"a": {"dtype": "F32"}}), "header entry"),
-        (raw({"a": 1}), "header entry"),
+        (raw({"a": entry(0, 4, [2])}, b"\0" * 4), "cut off or broken"),
+        (raw({"a": entry(0, 4, [-1, -1])}, b"\0" * 4), "cut off or broken"),
+        (raw({"a": entry(0, 4, [True])}, b"\0" * 4), "cut off or broken"),
+        (raw({"a": entry(0, 4, [1.0])}, b"\0" * 4), "cut off or broken"),
+        (raw({"a": {"dtype": "F32"}}), "cut off or broken"),
+        (raw({"a": 1}), "cut off or broken"),
         (raw([1, 2]), "JSON object"),
-        (raw(b'{"a":1,"a":1}'), "duplicate key"),
-        (raw(b'{"a":NaN}'), "NaN"),
-        (raw(b"[" * 100_000), "not valid JSON"),
+        (raw(b'{"a":1,"a":1}'), "key 'a' occurs twice"),
+        (raw({"a": entry(0, 4) | {"x": 1}}, b"\0" * 4), "unknown keys x"),
+        (raw(b'{"a":NaN}'), "nan, which is not a finite"),
+        (raw(b"[" * 100_000), "nested"),
         (raw(b'{"a":' + b"1" * 10_000 + b"}"), "not valid JSON"),
-        (raw(b"\xff\xfe{}"), "not valid JSON"),
+        (raw(b"\xff\xfe{}"), "save it as UTF-8"),
         (pickle.dumps({"a": 1}), "pickle"),
-        (b"PK\x03\x04" + bytes(50), "pickle"),
+        (b"PK\x03\x04" + bytes(50), "a zip file"),
+        (pickle.dumps({"a": 1}, protocol=2), "a pickle"),
     ],
 )
 def test_malformed_weights(adapter: Callable[..., Path], weights: bytes, reason: str) -> None:
@@ -206,8 +209,6 @@ def test_half_precision_is_scanned_too(adapter: Callable[..., Path], dtype: Any)
         (config(target_modules=[]), "target_modules"),
         (config(target_modules=[1]), "target_modules"),
         (config(target_modules="x" * 5000), "target_modules"),
-        (config(base_model_name_or_path="$(id)"), "base_model_name_or_path"),
-        (config(base_model_name_or_path="a\n"), "base_model_name_or_path"),
         (config(auto_map={"x": "evil.py"}), "auto_map"),
         (config(trust_remote_code=True), "trust_remote_code"),
         (config(use_dora=True), "use_dora"),
@@ -226,10 +227,10 @@ def test_half_precision_is_scanned_too(adapter: Callable[..., Path], dtype: Any)
             (config(alora_invocation_tokens=tokens), "alora_invocation_tokens")
             for tokens in ([], [-1], [100], [True], [1.0], ["1"], [[1]], [1] * 65, 1, "1", {}, False, [10**400])
         ],
-        ('{"r": 2, "r": 2}', "duplicate key: r"),
+        ('{"r": 2, "r": 2}', "key 'r' occurs twice"),
         ("[]", "JSON object"),
         ("{", "not valid JSON"),
-        ("[" * 100_000, "not valid JSON"),
+        ("[" * 100_000, "nested"),
         ('{"a": "' + "x" * 2**20 + '"}', "larger than"),
     ],
 )
@@ -307,6 +308,7 @@ def test_the_base_is_read_from_its_config(tmp_path: Path) -> None:
         "num_key_value_heads": 1,
         "head_dim": 4,
         "vocab_size": 100,
+        "max_position_embeddings": 500,
     }
     (tmp_path / "config.json").write_text(json.dumps({"text_config": text | {"num_hidden_layers": 2}}))
     assert BaseShape.read(tmp_path) == SHAPE

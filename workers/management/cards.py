@@ -9,8 +9,8 @@ from django.core.management.base import CommandParser
 
 from adapters.card import CARD_FILE
 from adapters.validation import read_small
-from adapters.weights import load_json_object
 from datasets_app.errors import InputError
+from datasets_app.strict_json import json_object
 
 
 def add_card(parser: CommandParser) -> None:
@@ -25,6 +25,6 @@ def read_card(file: str | Path | None) -> dict[str, Any] | None:
         return None
     path = Path(file).expanduser()
     try:
-        return load_json_object(read_small(path), path.name)
+        return json_object(read_small(path), path.name)
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}.") from error

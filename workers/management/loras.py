@@ -11,6 +11,7 @@ from adapters.validation import adapter_root
 from datasets_app.errors import InputError
 from datasets_app.names import check_name
 from datasets_app.places import Place
+from datasets_app.strict_json import json_object
 
 DEFAULT_FILE = "config/loras.json"
 
@@ -50,7 +51,7 @@ class Loras(BaseModel):
 def read(file: Path) -> Loras:
     """The file, checked."""
     try:
-        return Loras.model_validate_json(file.read_bytes())
+        return Loras.model_validate(json_object(file.read_bytes(), str(file)))
     except OSError as error:
         raise InputError(f"{file} cannot be read: {error.strerror}.") from error
     except ValidationError as error:

@@ -14,7 +14,9 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from adapters.backbone.spec import TINY_BASE, BaseSpec, fingerprint, pixel_budget
+from adapters.base_shape import BaseShape
 from adapters.card import AdapterCard
+from adapters.validation import validate_card
 from datasets_app.formats.digest import folder_digest
 from workers.recipes.content import Content, Example, read_content
 from workers.recipes.duplicates import BITS, DEFAULT_DISTANCE
@@ -59,6 +61,7 @@ def run(spec: Spec, job: Job) -> dict[str, Any]:
     base = BaseSpec(spec.base, spec.base_revision)
     content = read_content(spec.dataset, spec.format, spec.split, spec.seed, spec.distance)
     card = _card(spec, base, content)
+    validate_card(card, base=BaseShape.find(base))
     converter = Converter(load_processor(base), card)
     total = sum(map(len, content.splits.values()))
     for side, examples in content.splits.items():

@@ -11,7 +11,6 @@ import io
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
@@ -19,15 +18,10 @@ from pydantic import Field
 from adapters.backbone.spec import BaseSpec
 from adapters.base_shape import BaseShape
 from adapters.card import CARD_FILE, OWN_CARD, AdapterCard
+from adapters.peft_config import CONFIG_FILE
 from adapters.store import MAX_BYTES
-from adapters.validation import (
-    CONFIG_FILE,
-    HEAD_BYTES,
-    MAX_JSON_BYTES,
-    WEIGHTS_FILE,
-    validate_card,
-    validate_header,
-)
+from adapters.validation import HEAD_BYTES, MAX_JSON_BYTES, validate_card, validate_header
+from adapters.weights import WEIGHTS_FILE
 from datasets_app.errors import InputError
 from datasets_app.formats import inspect_source
 from datasets_app.places import Place
@@ -127,8 +121,7 @@ def _adapter(folder: Folder, spec: Spec) -> tuple[Folder, list[Entry]]:
     for entry in entries:
         if entry.size > MAX_BYTES[entry.name]:
             raise InputError(f"{place.place}: {entry.name} is larger than {MAX_BYTES[entry.name]} bytes.")
-    base = BaseSpec(spec.base)
-    shape = BaseShape.read(Path(base.path)) if spec.base and base.is_local else None
+    shape = BaseShape.find(BaseSpec(spec.base)) if spec.base else None
     card = place.read(found[CARD_FILE], MAX_JSON_BYTES) if CARD_FILE in found else None
     config = place.read(found[CONFIG_FILE], MAX_JSON_BYTES)
     head = place.read(found[WEIGHTS_FILE], HEAD_BYTES)
@@ -136,7 +129,7 @@ def _adapter(folder: Folder, spec: Spec) -> tuple[Folder, list[Entry]]:
         if card is not None:
             if spec.has_card:
                 raise InputError(OWN_CARD)
-            validate_card(AdapterCard.parse(card, CARD_FILE), spec.base_fingerprint or None)
+            validate_card(AdapterCard.parse(card, CARD_FILE), spec.base_fingerprint or None, shape)
         validate_header(config, io.BytesIO(head), found[WEIGHTS_FILE].size, shape)
     except InputError as error:
         raise InputError(f"{place.place}: {error}") from error

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from adapters.peft_config import CONFIG_FILE
 from adapters.store import MAX_BYTES, StoredFile, file_names, manifest_digest
-from adapters.validation import CONFIG_FILE
 from datasets_app.errors import InputError
 from datasets_app.places import Place
 from workers.recipes.manifest import hash_file

@@ -79,7 +79,9 @@ class Asked:
             check_words(words)
             pixels = runner.prompts.pixels(decode(png), card.min_pixels, card.max_pixels)
             self.pixels.append(pixels)
-            self.prompts.append(runner.prompts.ids(card, words, pixels.grid))
+            prompt = runner.prompts.ids(card, words, pixels.grid)
+            runner.check_length(prompt, 0)
+            self.prompts.append(prompt)
         self.key = self._digest()
 
     def logits(self, runner: Runner) -> torch.Tensor:

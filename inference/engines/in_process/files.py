@@ -13,9 +13,10 @@ import torch
 from adapters.base_shape import BaseShape
 from adapters.canaries import CANARY_FILE, Canaries
 from adapters.card import CARD_FILE, AdapterCard
+from adapters.peft_config import CONFIG_FILE
 from adapters.store import read_verified
-from adapters.validation import CONFIG_FILE, WEIGHTS_FILE, validate_card, validate_files, validate_invocation
-from adapters.weights import name_some
+from adapters.validation import validate_card, validate_files, validate_invocation
+from adapters.weights import WEIGHTS_FILE, name_some
 from datasets_app.errors import InputError
 from inference.engines.in_process.lora import Weights
 
@@ -36,7 +37,7 @@ def read_adapter(folder: Path, digest: str, base: str, shape: BaseShape, dtype: 
     """Read, hash and validate; InputError if the files have changed, are broken or belong to another base."""
     files = read_verified(folder, digest)
     card = AdapterCard.parse(files[CARD_FILE], CARD_FILE)
-    validate_card(card, base)
+    validate_card(card, base, shape)
     data = files[WEIGHTS_FILE]
     facts = validate_files(files[CONFIG_FILE], io.BytesIO(data), len(data), shape)
     validate_invocation(card, facts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 import threading
 from dataclasses import dataclass
@@ -57,6 +58,11 @@ class PromptBuilder:
     def tokens_of(self, pixels: int) -> int:
         """How many tokens a screenshot of so many pixels takes."""
         return pixels // self._tile**2
+
+    def card_tokens(self, card: AdapterCard) -> int:
+        """How many tokens every prompt of the card has, without screenshot and words."""
+        merge = math.isqrt(self._merged_patches)
+        return len(self.turns_ids(Turns.of(card, ""), torch.tensor([[1, merge, merge]]))) - 1
 
     def template(self, card: AdapterCard) -> str:
         """Digest of the base's chat template with the card's texts in it, neither screenshot nor words filled in."""

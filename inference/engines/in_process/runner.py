@@ -69,6 +69,12 @@ class Runner:
             raise InputError(
                 f"max_pixels is {card.max_pixels}: more than the base's context of {self.context} tokens holds."
             )
+        tokens = self.prompts.tokens_of(card.max_pixels) + self.prompts.card_tokens(card)
+        if tokens >= self.context:
+            raise InputError(
+                f"The card's texts and a screenshot of max_pixels take {tokens} tokens: "
+                f"more than the base's context of {self.context} holds."
+            )
 
     def check_length(self, prompt: Sequence[int], answer: int) -> None:
         """InputError unless the base can attend to the prompt and that many tokens more."""
@@ -105,7 +111,9 @@ class Runner:
         return self.prompts.ids(card, words, view.grid)
 
     def collate(self, prompts: Sequence[list[int]], views: Sequence[View]) -> Batch:
-        """The prompts as one batch; prompt `i` shows view `i`."""
+        """The prompts as one batch; prompt `i` shows view `i`. InputError for one that the base cannot attend to."""
+        for prompt in prompts:
+            self.check_length(prompt, 0)
         return collate(self.model, prompts, views, self.prompts.image_token)
 
     def generate(self, card: AdapterCard, views: Sequence[View], words: Sequence[str], limit: int) -> list[str]:

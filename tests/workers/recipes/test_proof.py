@@ -171,7 +171,7 @@ def with_a_broken_screenshot(folder: Path, _: Path) -> None:
         (without_a_key, "come in pairs, but these are alone: .*layers.2.self_attn.q_proj.lora_B"),
         (without_a_module, "truncated: training adapted q_proj, too, whose keys are gone"),
         (with_a_module, "has keys of q_proj, which training did not adapt"),
-        (cut_off, "bytes long, but its header describes"),
+        (cut_off, "is cut off or broken"),
         (of_another_base, "trained on another base model"),
         (with_another_system_turn, "The card has changed since the training: template, pixel budget, labels and dtype"),
         (with_another_budget, "The card has changed since the training"),

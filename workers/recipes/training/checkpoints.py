@@ -7,8 +7,7 @@ import re
 import shutil
 from pathlib import Path
 
-from adapters.validation import WEIGHTS_FILE
-from adapters.weights import read_header, scan
+from adapters.weights import WEIGHTS_FILE, read_header, scan
 from datasets_app.errors import InputError
 from workers.recipes.manifest import ManifestError, verify_manifest, write_manifest
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from adapters.card import AdapterCard
-from adapters.validation import CONFIG_FILE, validate_adapter
+from adapters.peft_config import CONFIG_FILE
+from adapters.validation import validate_adapter
 from datasets_app.errors import InputError
 from inference.engines.in_process.canaries import record
 from inference.engines.in_process.runner import Runner

@@ -51,6 +51,8 @@ class Samples:
             self.runner.prompts.ids(self.card, self.words[index], view.grid) + target
             for index, view, target in zip(indices, views, targets, strict=True)
         ]
+        for sequence in sequences:
+            self.runner.check_length(sequence, 0)
         collated = collate(self.runner.model, sequences, views, self.runner.prompts.image_token)
         labels = torch.full_like(collated.ids, IGNORED)
         for row, target in enumerate(targets):
