@@ -8,6 +8,7 @@ from typing import Any
 from django.db import transaction
 
 from datasets_app.errors import InputError
+from datasets_app.folders import existing_folder
 from datasets_app.formats import SourceFacts, inspect_source
 from datasets_app.models import PreparedDataset, RoutingDataset, SourceDataset
 from datasets_app.names import check_name
@@ -31,8 +32,11 @@ def read_source(name: str, path: str | Path, *, format: str = "llava") -> tuple[
     check_name(name, "source dataset name")
     if is_place(path):
         raise InputError(f"{path} lies on a volume: a run of kind fetch brings it here and registers it.")
-    folder = Path(path).expanduser().resolve()
-    return folder, inspect_source(folder, format)
+    folder = existing_folder(path, "The source dataset")
+    try:
+        return folder, inspect_source(folder, format)
+    except OSError as error:
+        raise InputError(f"The source dataset {folder.name!r} cannot be read: {error.strerror}.") from error
 
 
 def record_source(name: str, folder: Path, *, format: str, digest: str, rows: int, origin: str = "") -> SourceDataset:

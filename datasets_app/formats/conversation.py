@@ -8,6 +8,24 @@ from typing import Any
 from datasets_app.errors import InputError
 
 IMAGE_TAG = "<image>"
+MAX_PROMPT = 16_000  # characters
+CONTROL_TOKENS = (
+    "<|endoftext|>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|object_ref_start|>",
+    "<|object_ref_end|>",
+    "<|box_start|>",
+    "<|box_end|>",
+    "<|quad_start|>",
+    "<|quad_end|>",
+    "<|vision_start|>",
+    "<|vision_end|>",
+    "<|vision_pad|>",
+    "<|image_pad|>",
+    "<|video_pad|>",
+)
+"""Qwen's special tokens, which end or structure a turn wherever they stand in one."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +60,18 @@ def read_turns(record: dict[str, Any]) -> Turns:
         raise InputError(f"{IMAGE_TAG} belongs in the human turn only.")
     if not answer.strip():
         raise InputError("the gpt turn is empty.")
+    for speaker, text in (*(("system", text) for text in system), ("gpt", answer)):
+        if found := next((token for token in CONTROL_TOKENS if token in text), None):
+            raise InputError(f"the {speaker} turn holds {found}, one of the model's control tokens: leave it out.")
     return Turns(system[0] if system else None, human, answer)
 
 
 def user_words(human: str) -> str:
     """The human turn without its `<image>` tag."""
     return human.replace(IMAGE_TAG, "", 1).strip()
+
+
+def check_prompt(prompt: str) -> None:
+    """InputError if the user's words are longer than any engine takes."""
+    if len(prompt) > MAX_PROMPT:
+        raise InputError(f"The prompt has {len(prompt)} characters; at most {MAX_PROMPT} are accepted.")

@@ -7,6 +7,7 @@ import stat
 from pathlib import Path, PurePath, PureWindowsPath
 
 from datasets_app.errors import InputError
+from datasets_app.formats.digest import is_hidden
 from datasets_app.formats.pictures import MAX_BYTES, check_image, decode
 
 MIN_SIDE = 4
@@ -23,6 +24,8 @@ def resolve_image(folder: Path, name: object) -> Path:
         raise InputError(f"image {shown} is an absolute path; write it relative to the dataset's folder.")
     if "\\" in name:
         raise InputError(f"image {shown} has a backslash; write '/' between folders.")
+    if is_hidden(name):
+        raise InputError(f"image {shown} is hidden: names that begin with a dot are passed over.")
     try:
         path = (folder / name).resolve()
         inside = path.is_relative_to(folder.resolve())

@@ -9,10 +9,21 @@ from pathlib import Path
 from typing import Any
 
 from datasets_app.errors import InputError
+from datasets_app.strict_json import decode
 from datasets_app.text import is_plain
 
 MAX_LINE = 2**20  # bytes; a record is text, the screenshot lies beside it
 MAX_FILE = 256 * 2**20  # bytes of a .json list, which has to be read at once
+
+_PACKED = {
+    b"\x1f\x8b": "gzip",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ": "xz",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"PK\x03\x04": "zip",
+    b"PAR1": "Parquet",
+}
+"""By its first bytes, what a file is that holds no text, whatever its name says."""
 
 
 @contextmanager
@@ -28,14 +39,9 @@ def read_records(path: Path) -> Iterator[tuple[int, str, dict[str, Any]]]:
     """Yield (number, "line" or "item", record) of a `.jsonl` file, or of a `.json` file with one list."""
     if not path.is_file():
         raise InputError(f"{path.name} is not a regular file.")
+    _check_text(path)
     if path.suffix == ".json":
-        with located(path.name, 1):
-            if path.stat().st_size > MAX_FILE:
-                raise InputError(f"the file is larger than {MAX_FILE // 2**20} MiB; use .jsonl.")
-            records = parse(path.read_bytes())
-            if not isinstance(records, list):
-                raise InputError("the file must hold one list of objects.")
-        for number, record in enumerate(records, 1):
+        for number, record in enumerate(_read_list(path), 1):
             with located(path.name, number, "item"):
                 checked = _check_record(record)
             yield number, "item", checked
@@ -49,16 +55,44 @@ def read_records(path: Path) -> Iterator[tuple[int, str, dict[str, Any]]]:
                     raise InputError(f"the line is longer than {MAX_LINE} bytes.")
                 if not raw.strip():
                     continue
+                _check_line(raw)
                 checked = _check_record(parse(raw))
             yield number, "line", checked
+
+
+def _check_text(path: Path) -> None:
+    with path.open("rb") as file:
+        start = file.read(8)
+    for magic, name in _PACKED.items():
+        if start.startswith(magic):
+            raise InputError(f"{path.name} is no text but {name}: unpack or convert it to .jsonl.")
+
+
+def _read_list(path: Path) -> list[Any]:
+    with located(path.name, 1):
+        if path.stat().st_size > MAX_FILE:
+            raise InputError(f"the file is larger than {MAX_FILE // 2**20} MiB; use .jsonl.")
+        raw = path.read_bytes()
+        if decode(raw).lstrip().startswith("{"):
+            raise InputError("the file must hold one list of objects; one object a line belongs in a .jsonl file.")
+        records = parse(raw)
+        if not isinstance(records, list):
+            raise InputError("the file must hold one list of objects.")
+    return records
+
+
+def _check_line(raw: bytes) -> None:
+    line = decode(raw).strip()
+    if line.startswith("["):
+        raise InputError("a list begins here: a .jsonl file holds one object a line, one list belongs in a .json file.")
+    if line == "{":
+        raise InputError("the object goes on in the next line: write each object on one line, or a list as .json.")
 
 
 def parse(raw: bytes) -> Any:
     """Parse one JSON document strictly: UTF-8, no NaN or Infinity, no key twice in an object."""
     try:
-        return json.loads(raw.decode("utf-8"), parse_constant=_no_constant, object_pairs_hook=_no_duplicates)
-    except UnicodeDecodeError as error:
-        raise InputError(f"byte {error.start + 1} is not valid UTF-8.") from None
+        return json.loads(decode(raw), parse_constant=_no_constant, object_pairs_hook=_no_duplicates)
     except RecursionError:
         raise InputError("the JSON is nested too deeply.") from None
     except json.JSONDecodeError as error:

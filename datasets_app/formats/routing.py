@@ -16,13 +16,15 @@ from typing import Any
 from datasets_app.errors import InputError
 from datasets_app.formats.conversation import IMAGE_TAG, Turns, read_turns
 from datasets_app.formats.images import check_file, resolve_image
-from datasets_app.formats.llava import check_id
+from datasets_app.formats.llava import read_id
 from datasets_app.formats.records import located, parse, read_records
 from datasets_app.formats.rows import RoutingRow
 from datasets_app.names import check_name
 
 SPLITS = ("train", "val", "eval")
 METADATA = "metadata.json"
+FORMAT = "routing"
+"""How a job is told that a folder is read by this module and not as a source dataset."""
 NO_LABEL_NUMBERS: dict[str, int] = {}
 
 
@@ -113,7 +115,7 @@ def _read_row(folder: Path, file: str, number: int, record: dict[str, Any]) -> R
     for key, value in extra.items():
         if value is not None and not isinstance(value, str):
             raise InputError(f"field 'metadata.{key}' must be a text.")
-    identity = check_id(record.get("id"))
+    identity = read_id(record, file, number)
     image = resolve_image(folder, record.get("image"))
     check_file(image, record["image"])
     return RoutingRow(

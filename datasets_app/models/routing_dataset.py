@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from django.db import models
 
+from datasets_app.formats.routing import FORMAT
 from datasets_app.models.source_dataset import SourceDataset
 from datasets_app.validators import validate_name
 
 
 class RoutingDataset(models.Model):
     """A generated `routing_YYYYMMDD_HHMMSS/` folder: immutable, addressed by `digest`."""
+
+    format = FORMAT
 
     name = models.CharField(max_length=64, unique=True, validators=[validate_name])
     path = models.CharField(max_length=1024)

@@ -7,19 +7,18 @@ from collections.abc import Collection
 from adapters.card import AdapterCard
 from adapters.weights import name_some
 from datasets_app.errors import InputError
+from datasets_app.formats.conversation import check_prompt
 from inference.engines.types import AdapterRef, Request, StackSpec
 
 NONE_LABEL = "none"
 """The label by which a router says that no expert is meant."""
 
-MAX_PROMPT_CHARACTERS = 16_000
 MAX_TOKENS = 4096
 
 
 def check_words(words: str) -> None:
     """InputError if the user's words are too long or hold a lone surrogate, which no encoding has."""
-    if len(words) > MAX_PROMPT_CHARACTERS:
-        raise InputError(f"The prompt has {len(words)} characters; at most {MAX_PROMPT_CHARACTERS} are accepted.")
+    check_prompt(words)
     try:
         words.encode()
     except UnicodeEncodeError as error:

@@ -16,7 +16,7 @@ from adapters.services import add_version, configured_base, register_adapter
 from datasets_app.errors import InputError
 from datasets_app.models import PreparedDataset, SourceDataset
 from tests.adapter_files import write_expert
-from tests.cast import digest, make_source
+from tests.cast import digest, make_routing_dataset, make_source
 from workers.admin.adapters import evaluation_of
 from workers.kinds import get_kind
 from workers.models import Pipeline, Run
@@ -198,3 +198,10 @@ def test_what_a_current_version_was_trained_from_is_never_deleted(
     Pipeline.objects.update(finished_at=then)
     list(prune(dry_run=False))
     assert Path(PreparedDataset.objects.get(pk=own.pk).path).is_dir()
+
+
+@pytest.mark.parametrize(("make", "format"), [(make_source, "llava"), (make_routing_dataset, "routing")])
+def test_a_folder_is_prepared_as_what_it_was_registered_as(make: Any, format: str) -> None:
+    made = make("calendar") if format == "llava" else make()
+    run = Run(name="prepare", kind="preprocess", params={"dataset": made.name}, backend="local")
+    assert get_kind("preprocess").resolve(run).spec["format"] == format

@@ -68,7 +68,8 @@ def resolve(run: Run) -> Resolved:
     """The recipe's spec."""
     params = Params.model_validate(run.params)
     sources = [
-        {"label": label, "path": source.path, "negative": negative} for label, source, negative in _classes(params)
+        {"label": label, "path": source.path, "negative": negative, "format": source.format}
+        for label, source, negative in _classes(params)
     ]
     optional = params.model_dump(include={"split", "draw_seed", "held_out_only", "system", "human"}, exclude_none=True)
     spec = {

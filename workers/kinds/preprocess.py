@@ -51,6 +51,7 @@ def resolve(run: Run) -> Resolved:
     dataset = find_dataset(params.dataset)
     spec = {
         "dataset": dataset.path,
+        "format": dataset.format,
         "base": base.path,
         "base_revision": base.revision or None,
         **optional,

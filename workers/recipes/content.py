@@ -44,8 +44,11 @@ class Content:
 
 
 def read_content(folder: Path, format: str, split: Split, seed: int, distance: int) -> Content:
-    """Read a routing dataset, or an expert's source dataset, which is split; InputError names file and line."""
-    if routing.is_routing(folder):
+    """Read a routing dataset, or an expert's source dataset, which is split; InputError names file and line.
+
+    `format` alone decides which it is: the files of a source dataset may have the names of splits.
+    """
+    if format == routing.FORMAT:
         return _routing(folder)
     return _source(folder, list(read_source(folder, format)), split, seed, distance)
 

@@ -17,6 +17,7 @@ from adapters.backbone.spec import TINY_BASE, BaseSpec, fingerprint, pixel_budge
 from adapters.base_shape import BaseShape
 from adapters.card import AdapterCard
 from adapters.validation import validate_card
+from datasets_app.formats import routing
 from datasets_app.formats.digest import folder_digest
 from workers.recipes.content import Content, Example, read_content
 from workers.recipes.duplicates import BITS, DEFAULT_DISTANCE
@@ -36,7 +37,9 @@ class Spec(RecipeSpec):
     min_pixels: int | None = Field(None, gt=0, description="least pixels of a screenshot; default: the base's")
     max_pixels: int | None = Field(None, gt=0, description="most pixels of a screenshot; default: the base's")
     system: str | None = Field(None, min_length=1, description="system turn to use instead of the dataset's")
-    format: str = Field("llava", description="format of a source dataset")
+    format: str | None = Field(
+        None, description="routing, or the format of a source dataset; default: routing if it has all three splits"
+    )
     split: Split = Field(Split(), description="fractions of train, val and eval of a source dataset")
     seed: int = Field(0, ge=0, description="split seed of a source dataset; share it with generate_dataset")
     distance: int = Field(
@@ -59,7 +62,8 @@ def run(spec: Spec, job: Job) -> dict[str, Any]:
     from workers.recipes.conversion import Converter, write_split
 
     base = BaseSpec(spec.base, spec.base_revision)
-    content = read_content(spec.dataset, spec.format, spec.split, spec.seed, spec.distance)
+    format = spec.format or (routing.FORMAT if routing.is_routing(spec.dataset) else "llava")
+    content = read_content(spec.dataset, format, spec.split, spec.seed, spec.distance)
     card = _card(spec, base, content)
     validate_card(card, base=BaseShape.find(base))
     converter = Converter(load_processor(base), card)

@@ -24,6 +24,7 @@ from adapters.validation import HEAD_BYTES, MAX_JSON_BYTES, validate_card, valid
 from adapters.weights import WEIGHTS_FILE
 from datasets_app.errors import InputError
 from datasets_app.formats import inspect_source
+from datasets_app.formats.digest import is_hidden
 from datasets_app.places import Place
 from workers.recipes.errors import RecipeError
 from workers.recipes.execute import REPORT_INTERVAL
@@ -152,7 +153,7 @@ def _source(folder: Folder, spec: Spec) -> list[Entry]:
 def _listed(folder: Folder, spec: Spec) -> list[Entry]:
     """The files that count."""
     if spec.what == "source":
-        return folder.files()
+        return [entry for entry in folder.files() if not is_hidden(entry.name)]
     return [entry for entry in folder.files(recursive=False) if entry.name in MAX_BYTES]
 
 

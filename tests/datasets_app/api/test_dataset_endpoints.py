@@ -42,13 +42,33 @@ def test_staff_registers_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize(
-    "path", ["/nowhere", "../../etc", "/proc/self/environ", "/dev/zero", "x" * 5000, "\0", "", "/etc/passwd", 5, None]
+    "path",
+    [
+        "/nowhere",
+        "../../etc",
+        "/proc/self/environ",
+        "/dev/zero",
+        "x" * 5000,
+        "\0",
+        "",
+        "/etc/passwd",
+        "/x" * 200 + "y" * 300,
+        "~nobody/x",
+        5,
+        None,
+    ],
 )
 def test_what_is_no_dataset_is_400(path: Any) -> None:
     """Whatever it is."""
     response = make_client(staff=True).post(SOURCES, {"name": "calendar", "path": path}, format="json")
     assert response.status_code == 400, response.content
     assert not SourceDataset.objects.exists()
+
+
+def test_a_link_to_itself_is_400(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    response = make_client(staff=True).post(SOURCES, {"name": "calendar", "path": f"{tmp_path}/loop"}, format="json")
+    assert response.status_code == 400, response.content
 
 
 def test_readers_register_nothing() -> None:

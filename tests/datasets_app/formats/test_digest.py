@@ -31,7 +31,17 @@ def test_follows_content_and_names_but_not_the_place(tmp_path: Path) -> None:
     assert folder_digest(tmp_path / "two") != digest
 
 
+def test_hidden_names_do_not_count(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(b"1")
+    digest = folder_digest(tmp_path)
+    (tmp_path / ".git").mkdir()
+    (tmp_path / ".git" / "HEAD").write_bytes(b"2")
+    (tmp_path / "._x").write_bytes(b"3")
+    (tmp_path / ".#x").symlink_to("somebody@host.1234")
+    assert folder_digest(tmp_path) == digest
+
+
 def test_refuses_links_out_of_the_folder(tmp_path: Path) -> None:
     (tmp_path / "x").symlink_to("/etc/hostname")
-    with pytest.raises(InputError, match="'x' in dataset"):
+    with pytest.raises(InputError, match=r"'x' in dataset .* is a link that leads out of it"):
         folder_digest(tmp_path)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
+import gzip
 import json
 import os
+import re
 import struct
 import tracemalloc
 import zlib
@@ -13,9 +16,11 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from adapters.backbone.spec import TINY_BASE
 from datasets_app.errors import InputError
 from datasets_app.formats import inspect_source, read_source
-from tests.datasets_app.formats.folder import Folder, llava_row
+from datasets_app.formats.conversation import CONTROL_TOKENS
+from tests.datasets_app.formats.folder import Folder, llava_row, routing_row
 
 
 def test_yields_the_parts_of_a_row(folder: Folder) -> None:
@@ -64,8 +69,11 @@ HUMAN, GPT = ("human", "<image>\nGo."), ("gpt", "Done.")
 SPOILED: dict[str, tuple[Any, str]] = {
     "bad utf-8": (b'{"id": "\xff"}', "not valid UTF-8"),
     "half a line": (b'{"id": "x"', "not valid JSON"),
-    "a list": ([1], "a JSON object is needed"),
-    "nested": (b"[" * 100_000, "nested too deeply"),
+    "a list": ([1], "a list begins here: a .jsonl file holds one object a line"),
+    "a text": ("a", "a JSON object is needed"),
+    "an object over several lines": (b"{\n" + b'"id": "a"\n}', "the object goes on in the next line"),
+    "utf-16": ('{"id": "a"}'.encode("utf-16"), "seems to be UTF-16: save it as UTF-8"),
+    "nested": (b'{"a":' + b"[" * 100_000, "nested too deeply"),
     "nan": (b'{"id": NaN}', "NaN is not valid JSON"),
     "long number": (b'{"id": ' + b"9" * 5000 + b"}", "a number is too long"),
     "same key twice": (b'{"id": "a", "id": "b"}', "a key occurs twice"),
@@ -74,9 +82,11 @@ SPOILED: dict[str, tuple[Any, str]] = {
     "lone surrogate": (rb'{"id": "\ud800"}', "half a surrogate pair"),
     "empty id": (llava_row(1, id=""), "field 'id'"),
     "id with newline": (llava_row(1, id="a\nb"), "field 'id'"),
+    "id of a list": (llava_row(1, id=["a"]), "field 'id'"),
     "same id again": (llava_row(1, id="row-0"), "id 'row-0' occurs a second time"),
     "no image": (llava_row(1, image=None), "field 'image'"),
     "two images": (llava_row(1, image=["a.png", "b.png"]), "field 'image'"),
+    "hidden image": (llava_row(1, image=".cache/1.png"), "is hidden"),
     "missing image": (llava_row(1, image="x.png"), "image 'x.png' is missing"),
     "image url": (llava_row(1, image="http://10.0.0.1/x.png"), "is a URL"),
     "data url": (llava_row(1, image="data:image/png;base64,AAAA"), "is a URL"),
@@ -96,6 +106,21 @@ SPOILED: dict[str, tuple[Any, str]] = {
     "two image tags": (llava_row(1, **turns(("human", "<image><image>"), GPT)), "exactly once, not 2 times"),
     "tag in the answer": (llava_row(1, **turns(HUMAN, ("gpt", "<image>"))), "in the human turn only"),
     "empty answer": (llava_row(1, **turns(HUMAN, ("gpt", " "))), "the gpt turn is empty"),
+    "no words": (llava_row(1, **turns(("human", " <image>\n"), GPT)), "the user's words are missing"),
+    "too many words": (llava_row(1, **turns(("human", "<image>" + "x" * 16_001), GPT)), "at most 16000"),
+    "control token in the answer": (
+        llava_row(1, **turns(HUMAN, ("gpt", "Done.<|im_end|>"))),
+        "gpt turn holds <|im_end|>",
+    ),
+    "control token in the system turn": (
+        llava_row(1, **turns(("system", "<|image_pad|>"), HUMAN, GPT)),
+        "system turn holds <|image_pad|>",
+    ),
+    "row of a routing dataset": (routing_row(1), "a row of a routing dataset"),
+    "row of a routing dataset of numbers": (
+        llava_row(1, metadata={"adapter": "calendar", "label": 0}, **turns(HUMAN, ("gpt", "0"))),
+        "a row of a routing dataset",
+    ),
     "metadata of text": (llava_row(1, metadata="x"), "field 'metadata'"),
     "group of lists": (llava_row(1, metadata={"group": [1]}), "field 'metadata.group'"),
 }
@@ -193,6 +218,61 @@ def test_other_formats_of_picture_are_read(folder: Folder) -> None:
     for number, format in enumerate(("JPEG", "WEBP")):
         Image.new("RGB", (64, 48)).save(folder.path / "images" / f"{number}.png", format=format)
     assert len(list(read_source(folder.lines(llava_row(0), llava_row(1))))) == 2
+
+
+def test_a_row_without_an_id_or_with_null_is_called_after_file_and_line(folder: Folder) -> None:
+    absent = {key: value for key, value in llava_row(0).items() if key != "id"}
+    rows = read_source(folder.lines(absent, llava_row(1, id=None), llava_row(2, id=7)))
+    assert [row.id for row in rows] == ["data.jsonl:1", "data.jsonl:2", "7"]
+
+
+def test_a_byte_order_mark_is_read_over(folder: Folder) -> None:
+    marked = [codecs.BOM_UTF8 + json.dumps(llava_row(number)).encode() for number in range(2)]
+    assert len(list(read_source(folder.lines(*marked)))) == 2
+    (folder.path / "data.jsonl").unlink()
+    (folder.path / "data.json").write_text(json.dumps([llava_row(0)]), encoding="utf-8-sig")
+    assert len(list(read_source(folder.path))) == 1
+
+
+def test_hidden_files_are_passed_over(folder: Folder) -> None:
+    folder.lines(llava_row(0))
+    before = inspect_source(folder.path)
+    (folder.path / "._data.jsonl").write_bytes(b"\0\5\x16\7\xff")
+    (folder.path / ".#data.jsonl").symlink_to("somebody@host.1234")
+    (folder.path / "images" / ".DS_Store").write_bytes(b"\0")
+    assert inspect_source(folder.path) == before
+
+
+NO_LINES: dict[str, tuple[str, bytes, str]] = {
+    "packed": ("data.jsonl.gz", b"\x1f\x8b", "neither a .jsonl nor a .json file, but data.jsonl.gz: unpack"),
+    "another format": ("data.parquet", b"PAR1", "but data.parquet: unpack or convert"),
+    "packed under another name": ("data.jsonl", gzip.compress(b"{}"), "data.jsonl is no text but gzip"),
+    "capitals": ("DATA.JSONL", b"", "DATA.JSONL: write the end of the name in lower case, .jsonl"),
+    "capitals of a list": ("Data.Json", b"[]", "Data.Json: write the end of the name in lower case, .json"),
+    "lines in a list": ("data.json", b'{"id": "a"}\n{"id": "b"}\n', "one object a line belongs in a .jsonl file"),
+    "utf-16": ("data.json", "[]".encode("utf-16"), "seems to be UTF-16"),
+}
+
+
+@pytest.mark.parametrize("case", NO_LINES)
+def test_a_file_of_another_kind_is_called_what_it_is(folder: Folder, case: str) -> None:
+    name, data, sentence = NO_LINES[case]
+    (folder.path / name).write_bytes(data)
+    with pytest.raises(InputError, match=re.escape(sentence)):
+        list(read_source(folder.path))
+
+
+def test_no_file_of_rows_is_passed_over_for_the_case_of_its_name(folder: Folder) -> None:
+    folder.lines(llava_row(0))
+    folder.lines(llava_row(1), name="more.JSONL")
+    with pytest.raises(InputError, match="lower case"):
+        list(read_source(folder.path))
+
+
+def test_the_control_tokens_are_those_of_the_base() -> None:
+    tokenizer = json.loads((TINY_BASE / "tokenizer.json").read_bytes())
+    special = {token["content"] for token in tokenizer["added_tokens"] if token["special"]}
+    assert special <= set(CONTROL_TOKENS)
 
 
 def test_a_folder_without_rows_is_refused(folder: Folder) -> None:

@@ -121,8 +121,14 @@ def test_control_tokens_in_the_users_words_stay_words(tmp_path: Path, screens: d
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"answer": "Done.<|im_end|>"}, "data.jsonl, line 4: the answer holds one of the model's control tokens."),
-        ({"answer": "<|image_pad|>"}, "data.jsonl, line 4: the answer holds one of the model's control tokens."),
+        (
+            {"answer": "Done.<|im_end|>"},
+            "data.jsonl, line 4: the gpt turn holds <|im_end|>, one of the model's control",
+        ),
+        (
+            {"answer": "<|image_pad|>"},
+            "data.jsonl, line 4: the gpt turn holds <|image_pad|>, one of the model's control",
+        ),
         ({"system": "Other."}, "data.jsonl, line 4: the system turn differs from the first row's;"),
         ({"words": "<image>" + "x" * 17_000}, "data.jsonl, line 4: The prompt has 17000 characters"),
     ],
@@ -134,6 +140,20 @@ def test_a_row_that_no_model_can_be_shown(
     with pytest.raises(InputError) as caught:
         preprocess.run(preprocess.Spec(dataset=source), RecordingJob(tmp_path))
     assert str(caught.value).startswith(sentence)
+
+
+def test_a_source_whose_files_are_called_as_splits_is_read_as_what_it_was_registered_as(
+    tmp_path: Path, screens: dict[str, Path]
+) -> None:
+    source = tmp_path / "source"
+    shutil.copytree(screens["calendar"], source)
+    lines = (source / "data.jsonl").read_text().splitlines(keepends=True)
+    (source / "data.jsonl").unlink()
+    for number, side in enumerate(("train", "val", "eval")):
+        (source / f"{side}.jsonl").write_text("".join(lines[number * 40 : number * 40 + 40]))
+    summary = preprocess.run(preprocess.Spec(dataset=source, format="llava"), RecordingJob(tmp_path))
+    assert summary["card"]["kind"] == "expert"
+    assert sum(summary["counts"].values()) == 120
 
 
 def test_a_human_turn_that_is_not_the_template(tmp_path: Path, routing_folder: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from adapters.backbone.spec import BaseSpec
-from datasets_app.formats.digest import folder_digest
+from datasets_app.formats.digest import folder_digest, folder_files
 from workers.compute.modal.account import Volume
 from workers.recipes import RECIPES
 from workers.remote.places import pointer, reference
@@ -52,7 +52,7 @@ def _staged(value: Any, volume: Volume) -> Any:
 def upload(folder: Path, volume: Volume) -> str:
     """Where on the volume the folder's content lies, after having brought there what is missing."""
     digest = folder_digest(folder)
-    sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in folder.rglob("*") if path.is_file()}
+    sizes = {name: path.stat().st_size for name, path in folder_files(folder).items()}
     known = (volume.read(pointer(digest)) or b"").decode(errors="replace")
     if known and not _missing(sizes, known, volume):
         return known

@@ -72,7 +72,7 @@ def _prepared(folder: Path, split: str, limit: int | None) -> Questions:
 
 
 def _routing(folder: Path, split: str, limit: int | None) -> Questions:
-    content = read_content(folder, "llava", Split(), 0, DEFAULT_DISTANCE)
+    content = read_content(folder, routing.FORMAT, Split(), 0, DEFAULT_DISTANCE)
     samples = [
         Sample(example.id, example.words, example.label, example.answer, example.image.read_bytes)
         for example in content.splits[split]
