@@ -6,12 +6,13 @@ results on the data volume. The control plane never imports this module.
 
 from __future__ import annotations
 
+import functools
 import json
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, ParamSpec
 
 import modal
 from modal.exception import Error
@@ -20,7 +21,17 @@ from datasets_app.errors import InputError
 from inference.engines.limits import limits_env
 from workers.remote.code import CONSTRAINTS, PACKAGES, code_mark
 from workers.remote.direct import Direct, fields, pairs
-from workers.remote.machines import GPUS, TIME_LIMITS
+from workers.remote.machines import (
+    BESIDE_GPU,
+    CPU,
+    GPUS,
+    GPUS_SETTING,
+    MACHINES,
+    STARTUP_LIMIT,
+    TIME_LIMITS,
+    WITHOUT_GPU,
+    check_gpus,
+)
 from workers.remote.names import MOUNTS, Names, setting
 from workers.remote.serving import Serving
 from workers.remote.volumes import open_or_make
@@ -34,6 +45,7 @@ serving = Serving.from_env()
 app = modal.App(names.app, include_source=False)
 
 try:
+    check_gpus(GPUS_SETTING, GPUS)
     serving.check()
     limits = limits_env()
     data, checkpoints, sources, base = (open_or_make(name, setting(role)) for role, name in names.volumes.items())
@@ -74,57 +86,38 @@ MOUNTED: dict[str | PurePosixPath, modal.Volume | modal.CloudBucketMount] = {
     "/vol/base": base,
 }
 
-CPUS: dict[str, Any] = {"cpu": 8, "memory": 32768}
-RENTED: dict[str, Any] = {"gpu": GPUS} if GPUS else CPUS
+
+def of_job(kind: str) -> dict[str, Any]:
+    """The options of the function that runs jobs of the kind, one in a container."""
+    limits = {"timeout": TIME_LIMITS[kind], "startup_timeout": STARTUP_LIMIT, "single_use_containers": True}
+    machine = WITHOUT_GPU.as_options() if MACHINES[kind] == CPU else {"gpu": GPUS, **BESIDE_GPU.as_options()}
+    return {"image": image, "volumes": MOUNTED, **limits, **machine}
+
 
 with image.imports():
     from workers.remote import job
     from workers.remote.inference import Inference
 
 
-@app.function(
-    image=image,
-    volumes=MOUNTED,
-    timeout=TIME_LIMITS["generate_dataset"],
-    single_use_containers=True,
-    **CPUS,
-)
+@app.function(**of_job("generate_dataset"))
 def generate_dataset_job(launch: str) -> None:
     """Draw a routing dataset from source datasets."""
     job.run(launch, claims, data)
 
 
-@app.function(
-    image=image,
-    volumes=MOUNTED,
-    timeout=TIME_LIMITS["preprocess"],
-    single_use_containers=True,
-    **CPUS,
-)
+@app.function(**of_job("preprocess"))
 def preprocess_job(launch: str) -> None:
     """Convert a dataset to what training reads."""
     job.run(launch, claims, data)
 
 
-@app.function(
-    image=image,
-    volumes=MOUNTED,
-    timeout=TIME_LIMITS["train"],
-    single_use_containers=True,
-    **RENTED,
-)
+@app.function(**of_job("train"))
 def train_job(launch: str) -> None:
     """Train an adapter; a restart goes on from the last checkpoint."""
     job.run(launch, claims, data)
 
 
-@app.function(
-    image=image,
-    volumes=MOUNTED,
-    timeout=TIME_LIMITS["evaluate"],
-    single_use_containers=True,
-    **RENTED,
-)
+@app.function(**of_job("evaluate"))
 def evaluate_job(launch: str) -> None:
     """Evaluate an adapter or a stack on held-out samples."""
     job.run(launch, claims, data)
@@ -199,7 +192,24 @@ def code() -> None:
 direct = Direct({"data": data, "checkpoints": checkpoints, "sources": sources, "base": base}, claims)
 
 
-@app.local_entrypoint()
+Entry = ParamSpec("Entry")
+
+
+def entry_point(function: Callable[Entry, None]) -> Callable[Entry, None]:
+    """One of `modal run`: what is wrong with its options is told in a sentence, without a traceback."""
+
+    @functools.wraps(function)
+    def told(*words: Entry.args, **options: Entry.kwargs) -> None:
+        try:
+            function(*words, **options)
+        except InputError as error:
+            raise SystemExit(f"error: {error}") from error
+
+    app.local_entrypoint()(told)
+    return told
+
+
+@entry_point
 def generate(name: str, sources: str, negatives: str = "", options: str = "{}") -> None:
     """`--sources calendar,claim-window=folder`: folders on the volume of source datasets, by label."""
     listed = [(label, path, False) for label, path in pairs(sources).items()]
@@ -211,20 +221,20 @@ def generate(name: str, sources: str, negatives: str = "", options: str = "{}") 
     _show(direct.run(generate_dataset_job, "generate_dataset", name, {"sources": found, **fields(options)}))
 
 
-@app.local_entrypoint()
+@entry_point
 def preprocess(name: str, dataset: str, options: str = "{}") -> None:
     """`--dataset`: a run of generate, or `volume:path`."""
     spec = {"dataset": direct.folder(dataset), **fields(options)}
     _show(direct.run(preprocess_job, "preprocess", name, spec))
 
 
-@app.local_entrypoint()
+@entry_point
 def train(name: str, dataset: str, options: str = "{}") -> None:
     """`--dataset`: a run of preprocess; `--options '{"max_steps": 100}'`: the recipe's own fields."""
     _show(direct.run(train_job, "train", name, {"data": direct.folder(dataset), **fields(options)}))
 
 
-@app.local_entrypoint()
+@entry_point
 def evaluate(name: str, dataset: str, router: str = "", expert: str = "", options: str = "{}") -> None:
     """`--router` or `--expert`: a run of train, or `volume:path`."""
     adapters = {kind: direct.adapter(word) for kind, word in (("router", router), ("expert", expert)) if word}
@@ -232,7 +242,7 @@ def evaluate(name: str, dataset: str, router: str = "", expert: str = "", option
     _show(direct.run(evaluate_job, "evaluate", name, spec))
 
 
-@app.local_entrypoint()
+@entry_point
 def stacked_inference(
     routing_run: str,
     routing_dataset: str,

@@ -39,6 +39,59 @@ def test_a_base_that_no_container_has_is_refused_in_a_line(plane: Plane) -> None
         Serving(base=base).check()
 
 
+@pytest.mark.parametrize("setting", ["SWITCHYARD_MODAL_GPUS", "SWITCHYARD_MODAL_SERVING_GPUS"])
+def test_several_gpus_for_a_container_are_refused_in_a_line(plane: Plane, setting: str) -> None:
+    said = refused(plane, **{setting: "A100-80GB:1,h100:2"})
+    assert said.startswith(f"error: {setting}: 'H100:2' asks for several GPUs") and said.count("\n") == 1
+
+
+def test_the_control_plane_refuses_several_gpus_for_a_container() -> None:
+    words = [sys.executable, "manage.py", "check"]
+    environment = os.environ | {"SWITCHYARD_MODAL_GPUS": "H100:2"}
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert (
+        done.stderr.strip()
+        .splitlines()[-1]
+        .endswith("SWITCHYARD_MODAL_GPUS: 'H100:2' asks for several GPUs, and a container computes on one: write H100.")
+    )
+
+
+def test_a_job_on_a_gpu_has_cores_and_memory_and_ten_minutes_to_start(plane: Plane) -> None:
+    environment = os.environ | {"SWITCHYARD_MODAL_APP": "rented", "SWITCHYARD_MODAL_GPUS": "H100"}
+    words = [sys.executable, "-m", "modal", "deploy", "-m", "workers.modal_app"]
+    subprocess.run(words, env=environment, check=True, timeout=300)
+    jobs = {
+        function.definition.function_name: function.definition
+        for function in plane.apps.functions.values()
+        if function.app is plane.apps.deployed["rented"] and function.definition.function_name.endswith("_job")
+    }
+    assert {name: job.startup_timeout_secs for name, job in jobs.items()} == dict.fromkeys(jobs, 600)
+    assert jobs["train_job"].timeout_secs == 24 * 3600
+    reserved = {name: (job.resources.milli_cpu, job.resources.memory_mb) for name, job in jobs.items()}
+    assert reserved["train_job"] == reserved["evaluate_job"] == (4000, 32768)
+    assert reserved["preprocess_job"] == reserved["generate_dataset_job"] == (8000, 32768)
+    assert jobs["train_job"].resources.gpu_config.gpu_type == "H100"
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("train --name a --dataset nobody", "'nobody': neither a finished run nor a folder on the volume 'data'."),
+        ("evaluate --name a --dataset nothing:x", "'nothing:x': there is no volume 'nothing'"),
+        ("generate --name ../a --sources calendar", "name"),
+    ],
+)
+def test_modal_run_tells_what_is_wrong_with_a_name_without_a_traceback(plane: Plane, line: str, words: str) -> None:
+    entry, *options = line.split()
+    command = [sys.executable, "-m", "modal", "run", "-m", f"workers.modal_app::{entry}", *options]
+    done = subprocess.run(command, env=os.environ, capture_output=True, text=True, timeout=300, check=False)
+    said = done.stdout + done.stderr
+    assert done.returncode == 1, said
+    assert f"error: {words}" in said or (words == "name" and "error: " in said)
+    assert "Traceback" not in said and "modal_app.py" not in said
+
+
 def test_a_volume_that_can_be_neither_opened_nor_made_is_named_with_its_setting(plane: Plane) -> None:
     with pytest.raises(InputError, match=r"^SWITCHYARD_MODAL_DATA: the volume 'no name' can be neither"):
         open_or_make("no name", "SWITCHYARD_MODAL_DATA")

@@ -96,11 +96,6 @@ def ask(call: str, seconds: float = 0.0) -> Answer:
     return Answer(OUTCOMES.get(result.status, Outcome.CRASHED), " ".join(result.exception.split())[:2000])
 
 
-def owner(claims: str, environment: str | None, key: str) -> str:
-    """The call that has taken the launch, '' if none has."""
-    return holder(modal.Dict.from_name(claims, environment_name=environment), key)
-
-
 def holder(claims: modal.Dict, key: str) -> str:
     """The call whose id lies under the key, '' if none does."""
     found = CALL.search(text(claims, key))
@@ -116,10 +111,11 @@ def text(claims: modal.Dict, key: str) -> str:
     return bytes(get_raw(modal.Client.from_env(), claims.object_id, key)).decode("latin-1")
 
 
-def forestall(claims: str, environment: str | None, key: str) -> None:
-    """Take the launch, unless a call has: no call that starts from now on does its work."""
-    dictionary = modal.Dict.from_name(claims, environment_name=environment, create_if_missing=True)
-    dictionary.put(key, FORESTALLED, skip_if_exists=True)
+def forestall(claims: modal.Dict, key: str) -> str:
+    """Take the launch, so that no call that starts from now on does its work; the call that has taken it before, ''
+    if none has."""
+    claims.put(key, FORESTALLED, skip_if_exists=True)
+    return holder(claims, key)
 
 
 def cancel(call: str) -> None:

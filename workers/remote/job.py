@@ -16,14 +16,13 @@ from datasets_app.formats.digest import folder_digest
 from workers.recipes.execute import FolderJob, execute
 from workers.recipes.files import write_atomically
 from workers.remote.calls import holder
+from workers.remote.commits import commit
 from workers.remote.machines import CPU, MACHINES
 from workers.remote.names import MOUNTS
 from workers.remote.places import CLAIM, RESULT, claim_key, pointer, resolve, run_folder, work_folder
 from workers.remote.signs import Signs
 
 COMMIT_SECONDS = float(os.environ.get("SWITCHYARD_COMMIT_SECONDS", "10"))  # at most so often for progress alone
-
-OPEN_FILES = "open files"
 
 
 class VolumeJob(FolderJob):
@@ -75,7 +74,7 @@ def run(launch: str, claims: modal.Dict, volume: modal.Volume) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / RESULT).exists():
         return
-    signs = Signs(claims, key)
+    signs = Signs(claims, key, volume, folder)
     claim = _claim(folder, call, job)
     commit(volume)
     restarts = len(claim["starts"]) - 1
@@ -88,15 +87,6 @@ def run(launch: str, claims: modal.Dict, volume: modal.Volume) -> None:
     facts = {"call": call, "restarts": restarts, "ended": round(time.time(), 3), "held": signs.end()}
     write_atomically(folder / RESULT, json.dumps(result | facts))
     commit(volume)
-
-
-def commit(volume: modal.Volume) -> None:
-    """Commit. Some volumes are reloaded after that, which nobody needs and open files, as of a dataset, prevent."""
-    try:
-        volume.commit()
-    except RuntimeError as error:
-        if OPEN_FILES not in str(error):
-            raise
 
 
 def _here(kind: str, spec: dict[str, Any]) -> dict[str, Any]:

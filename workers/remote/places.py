@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-CLAIM, JOB, STATUS, RESULT = "claim.json", "spawned.json", "status.json", "result.json"
+CLAIM, JOB, STATUS, RESULT, SIGN = "claim.json", "spawned.json", "status.json", "result.json", "sign"
 
 
 def run_folder(launch_key: str) -> str:

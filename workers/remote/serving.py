@@ -8,6 +8,7 @@ from pathlib import Path
 
 from adapters.backbone.spec import HUB_ID, BaseSpec, fingerprint, pick_dtype
 from datasets_app.errors import InputError
+from workers.remote.machines import check_gpus, gpus
 
 ON_VOLUME = "base"
 VARIABLES = {"base": "SWITCHYARD_BASE", "revision": "SWITCHYARD_BASE_REVISION", "dtype": "SWITCHYARD_DTYPE"}
@@ -45,7 +46,8 @@ class Serving:
         return {_variable(field.name): str(getattr(self, field.name)) for field in fields(self)}
 
     def check(self) -> None:
-        """InputError for a base that no container could load, before any starts."""
+        """InputError for a base that no container could load, or a machine that it could not use, before any starts."""
+        check_gpus(_variable("gpus"), self.gpu_list or [])
         if not self.base or self.base.startswith(f"{ON_VOLUME}:"):
             return
         spec = BaseSpec(self.base, self.revision or None)
@@ -59,7 +61,7 @@ class Serving:
     @property
     def gpu_list(self) -> list[str] | None:
         """As Modal takes it."""
-        return [gpu for gpu in self.gpus.split(",") if gpu] or None
+        return gpus(self.gpus) or None
 
     def spec(self, volume: Path) -> BaseSpec:
         """The base in a container that has the volume of base models at `volume`; InputError if it cannot be named."""

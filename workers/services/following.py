@@ -79,7 +79,8 @@ def _due(run: Run, attempt: Attempt) -> Ending | None:
 def _look(run: Run, attempt: Attempt) -> JobStatus:
     """How the job stands; the rows show it from then on."""
     job = get_compute(run.backend).poll(attempt.handle)
-    if job.handle or job.seconds or attempt.silences:
+    goes_on = attempt.began_at and job.state == JobState.RUNNING
+    if job.handle or job.seconds or goes_on or attempt.silences:
         attempt.handle, attempt.silences = job.handle or attempt.handle, 0
         attempt.save(update_fields=["handle", "silences"])
         charge(attempt, job)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, timedelta
@@ -56,15 +55,13 @@ class Estimate:
 def price(kind: str, backend: str, machine: str = "") -> Decimal:
     """Dollars a second of the machine that a job found, or of the dearest that the kind may get; 0 without prices.
 
-    A price's name is in the machine's: "A100-80GB" in "NVIDIA A100-SXM4-80GB". Of several GPUs all are paid.
+    A price's name is in the machine's: "A100-80GB" in "NVIDIA A100-SXM4-80GB".
     """
     prices: dict[str, float] = settings.COMPUTE[backend].get("PRICES", {})
-    possible = [_parts(word) for word in _words(kind, backend)]
     named = (name for name in sorted(prices, key=len, reverse=True) if all(word in machine for word in name.split("-")))
-    if (found := next(named, None)) is None:
-        return max((_dollars(prices.get(name, 0)) * count for name, count in possible), default=Decimal(0))
-    counts = [count for name, count in possible if name == found] or [count for _, count in possible]
-    return _dollars(prices[found]) * max(counts, default=1)
+    if (found := next(named, None)) is not None:
+        return _dollars(prices[found])
+    return max((_dollars(prices.get(_price_name(word), 0)) for word in _words(kind, backend)), default=Decimal(0))
 
 
 def cost(kind: str, backend: str, seconds: float, machine: str = "") -> Decimal:
@@ -158,7 +155,7 @@ def check_affordable(kind: str, backend: str, time_limit: float | None = None) -
     config, expected = settings.COMPUTE[backend], estimate(kind, backend, time_limit)
     if (config.get("MAX_PER_RUN") or config.get("MAX_PER_DAY")) and "PRICES" in config:
         for word in _words(kind, backend):
-            if _parts(word)[0] not in config["PRICES"]:
+            if _price_name(word) not in config["PRICES"]:
                 raise InputError(
                     f"{kind} on {backend!r} may get {word!r}, which has no price: a cap on the cost cannot be kept."
                 )
@@ -196,10 +193,9 @@ def _words(kind: str, backend: str) -> list[str]:
     return list(settings.COMPUTE[backend].get("MACHINES", {}).get(kind, ()))
 
 
-def _parts(word: str) -> tuple[str, int]:
-    """A price's name and how many of it: ("H100", 2) of "H100!:2", where "!" refuses a better one."""
-    name, count = re.fullmatch(r"(.*?)!?(?::(\d+))?", word, re.DOTALL).groups()  # type: ignore[union-attr]
-    return name, int(count or 1)
+def _price_name(word: str) -> str:
+    """ "H100" of "H100!", where "!" refuses a better one."""
+    return word.removesuffix("!")
 
 
 def _allowed(kind: str, backend: str, time_limit: float | None) -> float:

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from workers.models import Attempt
 
-BACKOFF = (timedelta(seconds=5), timedelta(minutes=5))  # the first wait, the longest
+BACKOFF = (timedelta(seconds=5), timedelta(seconds=30))  # the first wait, the longest
 
 
 def patience(attempt: Attempt) -> timedelta:

@@ -42,7 +42,7 @@ from workers.models import Run
 from workers.recipes.manifest import ManifestError, write_manifest
 from workers.remote.names import Names
 from workers.remote.places import is_reference, pointer, resolve, run_folder
-from workers.remote.signs import Sign, sign_key
+from workers.remote.signs import Sign, Signs, sign_key
 from workers.services import account_problems, look_at_account
 from workers.states import Status
 
@@ -187,6 +187,97 @@ def test_a_call_that_is_cancelled_takes_its_unknown_twin_along(
     claims = plane.dicts.dicts["di-switchyard-claims"]
     assert _dict_key(job.launch_key) in claims  # whichever call starts now finds the launch taken, and leaves
     assert compute.poll(handle).state == JobState.CANCELLED
+
+
+@pytest.mark.parametrize("fault", ["fail", "refuse"])
+def test_a_known_call_is_ended_while_the_dict_takes_no_write_and_the_cancel_is_still_owed(
+    plane: Plane, compute: ModalCompute, job: JobSpec, fault: str
+) -> None:
+    handle = compute.submit(job)
+    getattr(plane.faults, fault)("DictUpdate")
+    with pytest.raises(ComputeUnavailable):
+        compute.cancel(handle)
+    assert compute.poll(handle).state == JobState.CANCELLED
+
+
+def test_a_launch_is_taken_though_its_known_call_cannot_be_ended(
+    plane: Plane, compute: ModalCompute, job: JobSpec
+) -> None:
+    handle = compute.submit(job)
+    plane.faults.refuse("FunctionCallCancel")
+    with pytest.raises(ComputeUnavailable):
+        compute.cancel(handle)
+    assert _dict_key(job.launch_key) in plane.dicts.dicts["di-switchyard-claims"]
+
+
+def left(plane: Plane, job: JobSpec, **files: object) -> None:
+    """What a container has left on the volume, by the files' stems."""
+    folder = plane.volume("moe-lora-data") / run_folder(job.launch_key)
+    folder.mkdir(parents=True, exist_ok=True)
+    for stem, content in files.items():
+        name = stem if stem == "sign" else f"{stem}.json"
+        (folder / name).write_text(content if isinstance(content, str) else json.dumps(content))
+
+
+def test_a_job_is_followed_and_its_seconds_counted_while_the_dict_cannot_be_read(
+    plane: Plane, compute: ModalCompute, job: JobSpec
+) -> None:
+    handle = compute.submit(job)
+    left(plane, job, claim={"call": call_of(handle), "starts": [0, time.time() - 50]})
+    plane.faults.refuse("DictGet")
+    seen = compute.poll(handle)
+    assert (seen.state, seen.seconds) == (JobState.RUNNING, pytest.approx(50, abs=5))
+    left(plane, job, sign=str(Sign(100, time.time() - 10)))
+    assert compute.poll(handle).seconds == pytest.approx(110, abs=5)
+    plane.forge(call_of(handle), Result(status=Result.GENERIC_STATUS_INTERNAL_FAILURE))
+    assert compute.poll(handle).state == JobState.LOST
+
+
+def test_a_dict_that_cannot_be_read_tells_nothing_of_a_job_that_has_not_begun(
+    plane: Plane, compute: ModalCompute, job: JobSpec
+) -> None:
+    handle = compute.submit(job)
+    plane.faults.refuse("DictGet")
+    with pytest.raises(ComputeUnavailable):
+        compute.poll(handle)
+
+
+def test_the_signs_that_a_job_gives_on_the_volume_count_where_those_in_the_dict_have_stopped(
+    plane: Plane, compute: ModalCompute, job: JobSpec
+) -> None:
+    handle = compute.submit(job)
+    claims = plane.dicts.dicts["di-switchyard-claims"]
+    claims[_dict_key(job.launch_key)] = pickle.dumps(call_of(handle))
+    claims[_dict_key(sign_key(job.launch_key))] = pickle.dumps(str(Sign(100, time.time() - 1000)))
+    left(plane, job, sign=str(Sign(1090, time.time() - 10)))
+    seen = compute.poll(handle)
+    assert (seen.state, seen.seconds) == (JobState.RUNNING, pytest.approx(1100, abs=5))
+
+
+def test_a_job_says_on_its_volume_what_the_dict_does_not_take(
+    plane: Plane, modal_app: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claims, volume = modal.Dict.from_name("switchyard-claims", create_if_missing=True), Committed()
+    claims.hydrate()
+    plane.faults.refuse("DictUpdate")
+    monkeypatch.setattr("workers.remote.signs.EVERY", 0.1)
+    (tmp_path / "sign").write_text(str(Sign(40, time.time())))
+    signs = Signs(claims, uuid.uuid4().hex, volume, tmp_path)  # type: ignore[arg-type]
+    assert volume.committed.wait(30)
+    held = signs.end()
+    said = Sign.read((tmp_path / "sign").read_text())
+    assert said is not None
+    assert 40 <= said.held <= held < 70
+
+
+class Committed:
+    """A volume that remembers whether it was told to commit."""
+
+    def __init__(self) -> None:
+        self.committed = threading.Event()
+
+    def commit(self) -> None:
+        self.committed.set()
 
 
 def test_an_account_that_is_not_set_up_is_named(

@@ -380,7 +380,7 @@ def test_a_silent_backend_is_asked_ever_more_rarely_until_it_answers(silent: typ
         advance_all()
         waits.append(until_asked_again(run))
         Run.objects.update(lease_until=None)
-    assert waits == pytest.approx([5, 10, 20, 40, 80, 160, 300, 300], abs=2)
+    assert waits == pytest.approx([5, 10, 20, 30, 30, 30, 30, 30], abs=2)
     assert (run.status, run.trouble) == (Status.LAUNCHING, "The backend does not answer.")
     silent.works = {"submit", "poll"}
     advance_all()

@@ -3,6 +3,8 @@ see says which fault it was. Few containers start here, for the smallest job: wh
 
 from __future__ import annotations
 
+import json
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db.models import F
 from modal._serialization import serialize
 from modal_proto import api_pb2 as pb
 
@@ -24,7 +27,7 @@ from workers.compute import get_compute
 from workers.compute.modal import ModalCompute
 from workers.compute.types import JobSpec, JobState
 from workers.models import Attempt, Run
-from workers.services import cancel, launch
+from workers.services import advance_all, cancel, launch
 from workers.states import Status
 
 Drive = Callable[..., Run]
@@ -126,6 +129,42 @@ def test_a_fault_at_a_step_of_a_cancel_is_named_and_leaves_no_job(
     assert (run.status, run.error, run.attempts.get().outcome) == (Status.CANCELLED, "", "cancelled")
     key, _, call = run.attempts.get().handle.partition("/")
     assert b"fc-" not in plane.dicts.dicts["di-switchyard-claims"][serialize(key)]
+    assert plane.call(call).output.result.status == Result.GENERIC_STATUS_TERMINATED  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("fault", ["fail", "refuse"])
+def test_a_run_out_of_time_ends_with_its_call_while_the_dict_takes_no_write(
+    plane: Plane, params: dict[str, object], drive: Drive, fault: str
+) -> None:
+    plane.faults.hold = True
+    run = drive(launch("generate_dataset", params, time_limit=3600), until=lambda run: run.status == Status.RUNNING)
+    call = run.attempts.get().handle.partition("/")[2]
+    getattr(plane.faults, fault)("DictUpdate")
+    Run.objects.update(started_at=F("started_at") - timedelta(seconds=3601))
+    run = drive(run)
+    assert (run.status, run.error) == (Status.FAILED, "It did not end within 3600 s.")
+    assert plane.call(call).output.result.status == Result.GENERIC_STATUS_TERMINATED  # type: ignore[union-attr]
+    assert run.attempts.get().cancel_due_at is not None  # a twin may start yet
+    plane.faults.clear()
+    advance_all()
+    assert run.attempts.get().cancel_due_at is None
+
+
+def test_a_run_over_its_cap_ends_while_the_dict_cannot_be_used(
+    plane: Plane, params: dict[str, object], drive: Drive, settings: Any
+) -> None:
+    settings.COMPUTE["modal"] |= {"MAX_PER_RUN": 0.5, "PRICES": {"cpu": 0.01}, "TIME_LIMITS": {"generate_dataset": 40}}
+    plane.faults.hold = True
+    run = drive(launch("generate_dataset", params), until=lambda run: run.status == Status.RUNNING)
+    attempt = run.attempts.get()
+    folder = plane.volume("moe-lora-data") / "runs" / attempt.launch_key
+    folder.mkdir(parents=True, exist_ok=True)
+    call = attempt.handle.partition("/")[2]
+    (folder / "claim.json").write_text(json.dumps({"call": call, "starts": [time.time() - 100]}))
+    for rpc in ("DictUpdate", "DictGet"):
+        plane.faults.refuse(rpc)
+    run = drive(run)
+    assert (run.status, run.error[:16]) == (Status.FAILED, "It has cost $1.0")
     assert plane.call(call).output.result.status == Result.GENERIC_STATUS_TERMINATED  # type: ignore[union-attr]
 
 

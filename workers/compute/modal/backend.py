@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,9 +12,11 @@ from workers.compute.logs import tail
 from workers.compute.types import ComputeUnavailable, JobSpec, JobState, JobStatus, Progress
 from workers.recipes.files import write_atomically
 from workers.remote.names import Names
-from workers.remote.places import CLAIM, JOB, RESULT, STATUS, run_folder
+from workers.remote.places import CLAIM, JOB, RESULT, SIGN, STATUS, run_folder
 
 if TYPE_CHECKING:
+    import modal
+
     from workers.compute.modal.account import Volume
     from workers.remote.calls import Answer
     from workers.remote.signs import Sign
@@ -41,7 +44,7 @@ class ModalCompute:
 
         with account.speaking():
             data = self._volume("data")
-            known = calls.owner(self.names.claims, self.environment, job.launch_key)
+            known = calls.holder(self._claims(), job.launch_key)
             if known := known or self._recorded(data, job.launch_key, CLAIM, JOB):
                 return f"{job.launch_key}/{known}"
             account.check_deployed(self.names, self.environment, self.version)
@@ -62,23 +65,28 @@ class ModalCompute:
 
         key, _, call = handle.partition("/")
         with account.speaking():
-            data, folder = self._volume("data"), run_folder(key)
-            owner = calls.owner(self.names.claims, self.environment, key)
-            call = call or owner or self._recorded(data, key, CLAIM, JOB)
+            data, claims, folder = self._volume("data"), self._claims(), run_folder(key)
+            call = call or self._owner(data, key) or self._recorded(data, key, JOB)
             if not calls.is_call(call):
                 return JobStatus(JobState.LOST, error="There is no such call on Modal.")
             answer = calls.ask(call)
+            owner = self._owner(data, key)
             if not owner and answer.outcome is calls.Outcome.PENDING:
                 return JobStatus(JobState.PENDING)
-            owner = owner or self._recorded(data, key, CLAIM)  # the Dict forgets after some idle days
             if owner not in ("", call):  # another call was first: that one is the job
                 return replace(self.poll(f"{key}/{owner}"), handle=f"{key}/{owner}")
             self._keep_log(key, calls.log_tail(call, 500))
             progress = data.read_json(f"{folder}/{STATUS}")
             claim = data.read_json(f"{folder}/{CLAIM}")
-            sign = signs.last_sign(self.names.claims, self.environment, key)
+            sign = signs.last_sign(claims, key)
+            if sign is None or sign.is_late:
+                sign = signs.newest(sign, signs.Sign.read((data.read(f"{folder}/{SIGN}") or b"").decode("latin-1")))
             result = {} if answer.outcome is calls.Outcome.PENDING else data.read_json(f"{folder}/{RESULT}")
-        held: dict[str, Any] = {"seconds": _seconds(sign, result), "machine": str(claim.get("machine", ""))[:64]}
+        seconds = sign.seconds if sign else _since_start(claim, answer)
+        held: dict[str, Any] = {
+            "seconds": _number(result.get("held"), seconds),
+            "machine": str(claim.get("machine", ""))[:64],
+        }
         if answer.outcome is calls.Outcome.PENDING:
             waits = sign is not None and sign.is_silence  # preempted, and no machine is free
             return JobStatus(JobState.PENDING if waits else JobState.RUNNING, progress, **held)
@@ -91,10 +99,19 @@ class ModalCompute:
 
         key, _, known = handle.partition("/")
         with account.speaking():
-            calls.forestall(self.names.claims, self.environment, key)
-            owner = calls.owner(self.names.claims, self.environment, key)
-            recorded = known or self._recorded(self._volume("data"), key, JOB)
-            for call in filter(calls.is_call, {owner, recorded}):
+            try:
+                if calls.is_call(known):
+                    calls.cancel(known)
+            finally:  # a twin may start yet, of which nobody knows
+                self._forestall(key, known)
+
+    def _forestall(self, key: str, known: str) -> None:
+        """Let no call begin the launch from now on, and end the one that has, if it is another than the known one."""
+        from workers.remote import calls
+
+        owner = calls.forestall(self._claims(create=True), key)
+        for call in {owner, known or self._recorded(self._volume("data"), key, JOB)} - {known}:
+            if calls.is_call(call):
                 calls.cancel(call)
 
     def logs(self, handle: str, lines: int = 200) -> str:
@@ -115,6 +132,25 @@ class ModalCompute:
                 return account.problems(self.names, self.environment, self.version)
         except ComputeUnavailable as error:
             return [str(error)]
+
+    def _claims(self, *, create: bool = False) -> modal.Dict:
+        import modal
+
+        return modal.Dict.from_name(self.names.claims, environment_name=self.environment, create_if_missing=create)
+
+    def _owner(self, data: Volume, key: str) -> str:
+        """The call that has taken the launch, '' if none has: by the Dict, or by the volume, since the Dict forgets
+        after some idle days and may not answer."""
+        from modal.exception import Error
+
+        from workers.remote import calls
+
+        try:
+            return calls.holder(self._claims(), key) or self._recorded(data, key, CLAIM)
+        except (Error, OSError):
+            if recorded := self._recorded(data, key, CLAIM):
+                return recorded
+            raise
 
     def _volume(self, role: str) -> Volume:
         from workers.compute.modal.account import Volume
@@ -137,12 +173,23 @@ class ModalCompute:
         write_atomically(folder / LOG, text)
 
 
-def _seconds(sign: Sign | None, result: dict[str, Any]) -> float:
-    """For how long containers were held; what one of them wrote may be anything."""
+def _since_start(claim: dict[str, Any], answer: Answer) -> float:
+    """For how long the last container has been held, if one may be; for want of a sign."""
+    from workers.remote.calls import Outcome
+
     try:
-        return min(max(0.0, float(result["held"])), MOST_SECONDS)
-    except (KeyError, TypeError, ValueError):
-        return sign.seconds if sign else 0.0
+        began = float(claim["starts"][-1])
+    except (KeyError, IndexError, TypeError, ValueError):
+        return 0.0
+    return _number(time.time() - began, 0.0) if answer.outcome is Outcome.PENDING else 0.0
+
+
+def _number(value: object, default: float) -> float:
+    """Seconds that a container wrote, which may be anything."""
+    try:
+        return min(max(0.0, float(value)), MOST_SECONDS)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return default
 
 
 def _without_result(answer: Answer, progress: dict[str, Any]) -> JobStatus:
