@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
 import sqlite3
 from contextlib import suppress
 from pathlib import Path
@@ -38,7 +39,7 @@ def explain(error: BaseException) -> str:
 
 def has_room(folder: Path) -> bool:
     """Whether a mebibyte can be written below `folder`: libraries do not always say why they could not write."""
-    probe = folder / f".probe-{os.getpid()}"
+    probe = folder / f".probe-{secrets.token_hex(8)}"
     try:
         with probe.open("wb") as file:
             file.write(os.urandom(_PROBE_BYTES))  # zeros take no room on some file systems

@@ -13,14 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from datasets_app.locks import held
+from datasets_app.text import plain
 from workers.compute.logs import tail
-from workers.compute.types import JobSpec, JobState, JobStatus, Progress
-from workers.recipes.execute import RESERVE, RESERVE_BYTES
+from workers.compute.types import ComputeUnavailable, JobSpec, JobState, JobStatus, Progress
+from workers.recipes.execute import CANCEL, KILL_SECONDS, RESERVE, RESERVE_BYTES
 from workers.recipes.files import write_atomically
 from workers.recipes.manifest import verify_manifest
+from workers.recipes.whereabouts import own_pid
 
 START_SECONDS = 60.0  # to the claim; a process that has not claimed by then may not any more
-KILL_SECONDS = 10.0  # from SIGTERM to SIGKILL
 
 
 class LocalCompute:
@@ -28,7 +29,8 @@ class LocalCompute:
     computes with `threads` threads unless `OMP_NUM_THREADS` says otherwise.
 
     The job holds a lock on its claim file while it lives, so that a poll needs no process id and no
-    supervisor: a free lock without a result means that the job was killed.
+    supervisor: a free lock without a result means that the job was killed. A cancel is a mark that the job watches for;
+    it is signalled, too, where its process id means it.
     """
 
     def __init__(self, root: str, threads: int = 1) -> None:
@@ -82,11 +84,14 @@ class LocalCompute:
         folder = self.root / handle
         folder.mkdir(parents=True, exist_ok=True)  # it may be submitted yet, by a process that stood still
         since = _forestall(folder)
-        hard = at_once or time.time() - since > KILL_SECONDS
-        pid = _read(folder / "claim").get("pid")
-        if pid and self._is_alive(folder):
+        if not self._is_alive(folder):
+            return
+        hard, claim = at_once or time.time() - since > KILL_SECONDS, _read(folder / "claim")
+        if pid := own_pid(claim):
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(pid, signal.SIGKILL if hard else signal.SIGTERM)
+        elif hard:
+            raise ComputeUnavailable(f"The job is told to end, but goes on, on {plain(str(claim.get('host')))[:64]!r}.")
 
     def logs(self, handle: str, lines: int = 200) -> str:
         return tail(self.root / handle / "log", lines)
@@ -120,7 +125,7 @@ def _has_claimed(folder: Path) -> bool:
 def _forestall(folder: Path) -> float:
     """Let no job begin from now on: one that has not claimed yet looks for this mark when it has, and leaves. Since
     when it has been so."""
-    mark = folder / "cancel"
+    mark = folder / CANCEL
     if not mark.exists():
         mark.touch()
     return mark.stat().st_mtime

@@ -2,11 +2,13 @@
 
 `python -m workers.recipes.execute FOLDER`, where FOLDER holds `job.json`. Files it writes:
 
-- `claim`: locked while the process lives; what it holds says that the launch was taken, for ever
+- `claim`: locked while the process lives; what it holds says that the launch was taken, for ever, and by which process
 - `status.json`: the latest progress, replaced atomically
 - `metrics.jsonl`: one JSON line for each progress report that carries metrics
 - `out/`, `manifest.json`: the result and the hashes of its files
 - `result.json`: written last; how it ended
+
+A file `cancel` there tells the job to end. The job watches for it: a signal reaches it from its own machine alone.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import os
 import shutil
 import signal
 import sys
+import threading
 import time
 import traceback
 from contextlib import suppress
@@ -33,7 +36,11 @@ from workers.recipes import RECIPES
 from workers.recipes.files import write_atomically
 from workers.recipes.manifest import write_manifest
 from workers.recipes.progress import Meter
+from workers.recipes.whereabouts import whereabouts
 
+CANCEL = "cancel"
+WATCH_SECONDS = 0.5
+KILL_SECONDS = 10.0  # from SIGTERM to SIGKILL
 REPORT_INTERVAL = 0.5  # seconds between two writes of status.json
 RESERVE = ".reserve"  # made with the launch: room for claim and result, so that on a full disk a job can still say so
 RESERVE_BYTES = 2**16
@@ -83,7 +90,7 @@ def claim(folder: Path) -> int | None:
     except FileExistsError:
         return None
     fcntl.flock(descriptor, fcntl.LOCK_EX)  # waits at most for a poll's glance at the lock
-    os.write(descriptor, json.dumps({"pid": os.getpid(), "at": time.time()}).encode())
+    os.write(descriptor, json.dumps({"pid": os.getpid(), "at": time.time(), **whereabouts()}).encode())
     os.fsync(descriptor)
     return descriptor
 
@@ -169,7 +176,20 @@ def _make_room(folder: Path) -> None:
 
 
 def _cancel(signum: int, frame: object) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once: the mark and who made it both send one
     raise Cancelled
+
+
+def watch(folder: Path) -> None:
+    """End this process once the mark is there: first as SIGTERM does, then for good, with all that it has started."""
+    while not (folder / CANCEL).exists():
+        time.sleep(WATCH_SECONDS)
+    main = threading.main_thread()
+    signal.pthread_kill(main.ident or 0, signal.SIGTERM)  # to that thread: it may wait for a lock
+    main.join(KILL_SECONDS)
+    if os.getpgrp() == os.getpid():
+        os.killpg(os.getpid(), signal.SIGKILL)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def main() -> int:
@@ -181,7 +201,10 @@ def main() -> int:
         return 3
     signal.signal(signal.SIGTERM, _cancel)
     try:
-        result = {"state": "cancelled", "error": ""} if (folder / "cancel").exists() else _launch(folder)
+        if (folder / CANCEL).exists():
+            raise Cancelled
+        threading.Thread(target=watch, args=(folder,), name="watch", daemon=True).start()
+        result = _launch(folder)
     except Cancelled:
         result = {"state": "cancelled", "error": ""}
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

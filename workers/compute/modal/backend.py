@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from workers.compute.modal.account import Volume
     from workers.remote.calls import Answer
-    from workers.remote.signs import Sign
 
 LOG = "log"
 MOST_SECONDS = 1e8
