@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # Compiled modules are kept: else every job compiles the sources of torch and transformers again.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: install demo serve test fuzz test-postgres test-vllm test-modal smoke-modal lint bench bench-engine chaos clean reset
+.PHONY: install demo serve test fuzz test-postgres test-vllm test-modal smoke-modal lint bench bench-engine bench-reconcile chaos clean reset
 
 install: $(STAMP)
 
@@ -40,6 +40,9 @@ bench: bench-engine
 
 bench-engine: install  ## what stacking, batching and many adapters cost; ratios side by side
 	$(BIN)/python -m benchmarks.engine
+
+bench-reconcile: install  ## what a round of the worker costs with 1,000 jobs at work and 5,000 runs waiting
+	PYTHONPATH=.:platform $(BIN)/python -m benchmarks.reconcile
 
 test-postgres: install  ## the same tests on PostgreSQL: that of DATABASE_URL, or Debian's package
 	PYTHONPATH=.:platform $(BIN)/python -m tests.postgres --numprocesses auto --maxprocesses 4

@@ -15,6 +15,7 @@ from pathlib import PurePosixPath
 from typing import Any, ParamSpec
 
 import modal
+from modal.app import LocalEntrypoint
 from modal.exception import Error
 
 from datasets_app.errors import InputError
@@ -195,7 +196,7 @@ direct = Direct({"data": data, "checkpoints": checkpoints, "sources": sources, "
 Entry = ParamSpec("Entry")
 
 
-def entry_point(function: Callable[Entry, None]) -> Callable[Entry, None]:
+def entry_point(function: Callable[Entry, None]) -> LocalEntrypoint:
     """One of `modal run`: what is wrong with its options is told in a sentence, without a traceback."""
 
     @functools.wraps(function)
@@ -205,8 +206,7 @@ def entry_point(function: Callable[Entry, None]) -> Callable[Entry, None]:
         except InputError as error:
             raise SystemExit(f"error: {error}") from error
 
-    app.local_entrypoint()(told)
-    return told
+    return app.local_entrypoint()(told)
 
 
 @entry_point

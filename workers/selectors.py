@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from django.db.models import Prefetch, QuerySet
+from django.db.models import Exists, OuterRef, Prefetch, Q, QuerySet
 
 from adapters.models import AdapterVersion
 from datasets_app.errors import InputError
 from datasets_app.models import PreparedDataset, RoutingDataset, SourceDataset
 from datasets_app.selectors import get_dataset, get_prepared, without_json
 from workers.models import Attempt, Pipeline, Run
-from workers.states import Status
+from workers.states import UNSUCCESSFUL, Status
 
 
 def listed(runs: QuerySet[Run]) -> QuerySet[Run]:
@@ -48,6 +48,33 @@ def newest_attempt(run: Run) -> Attempt | None:
     """The run's newest attempt; None if the run has moved since it was read, so that an earlier row is never taken
     together with a later attempt."""
     return run.attempts.filter(run__version=run.version).order_by("-number").first()
+
+
+def with_newest_attempt(runs: QuerySet[Run]) -> list[Attempt]:
+    """The newest attempt of each run, with the run, without what is heavy, as of the same moment: an earlier row is
+    never taken together with a later attempt."""
+    attempts = Attempt.objects.filter(run__in=runs).select_related("run").order_by("number")
+    light = attempts.defer(*(f"run__{name}" for name in HEAVY))
+    return list({attempt.run_id: attempt for attempt in light}.values())
+
+
+def launchable(queued: QuerySet[Run]) -> QuerySet[Run]:
+    """Those of the queued runs whose turn it is: the step before has succeeded, if there is one."""
+    return queued.filter(_is_first() | Exists(_step_before().filter(status=Status.SUCCEEDED)))
+
+
+def never_launched(queued: QuerySet[Run]) -> QuerySet[Run]:
+    """Those that end without a job: somebody wants them to, or the step before never succeeds."""
+    hopeless = ~_is_first() & ~Exists(_step_before().exclude(status__in=UNSUCCESSFUL))
+    return queued.filter(Q(cancel_requested_at__isnull=False) | hopeless)
+
+
+def _is_first() -> Q:
+    return Q(pipeline=None) | Q(step=0)
+
+
+def _step_before() -> QuerySet[Run]:
+    return Run.objects.order_by().filter(pipeline=OuterRef("pipeline"), step=OuterRef("step") - 1)
 
 
 def find_dataset(name: str) -> RoutingDataset | SourceDataset:

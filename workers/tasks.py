@@ -9,8 +9,8 @@ from workers.models import Run
 from workers.services import advance_all, deliver_due, look_at_account, run_due
 from workers.services import prune as prune_now
 from workers.services.advancing import advance_long as advance_one_long
+from workers.services.alone import LONG_STEP, alone
 from workers.services.heartbeats import beat
-from workers.services.long_steps import alone
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ def reevaluate(**wish: Any) -> None:
 @shared_task(soft_time_limit=3500, time_limit=3600)
 def prune() -> None:
     """Delete what is old and not needed, unless another long task leaves the rounds but one process."""
-    with alone() as mine:
+    with alone(LONG_STEP) as mine:
         if mine:
             for what, size in prune_now(dry_run=False):
                 log.info("Deleted %s (%.1f MB).", what, size / 1e6)

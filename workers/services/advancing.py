@@ -5,6 +5,10 @@ from __future__ import annotations
 import logging
 import random
 import time
+from collections.abc import Generator, Iterable
+from contextlib import closing
+from datetime import datetime
+from typing import Any
 
 from celery.exceptions import SoftTimeLimitExceeded
 from django.conf import settings
@@ -12,64 +16,144 @@ from django.db.models import F, QuerySet
 from django.utils import timezone
 
 from datasets_app.room import explain, is_disk_full
-from workers.compute.types import ComputeUnavailable
+from workers.compute.types import ComputeUnavailable, JobState
 from workers.models import Attempt, Run
+from workers.selectors import launchable, never_launched, with_newest_attempt
+from workers.services.alone import LONG_STEP, alone
 from workers.services.clock import is_to_come
 from workers.services.concluding import conclude_all
 from workers.services.ending import drop
-from workers.services.following import finish, follow
-from workers.services.long_steps import alone, hand_over, is_long, kept
+from workers.services.following import Said, ask, finish, follow, goes_on
+from workers.services.long_steps import hand_over, is_long, kept
+from workers.services.money import over_day
 from workers.services.moves import LONGEST_LEASE, attend, trouble
 from workers.services.silence import patience
-from workers.services.starting import resume, start
+from workers.services.starting import HELD_UP, has_room, owed, resume, start
 from workers.states import ACTIVE, Status
 
 log = logging.getLogger(__name__)
 
 ROUND_SECONDS = 30.0  # then the next round goes on, so that no task outlives its time limit
+TOGETHER = 100  # runs that are read, and written if nothing has changed, at once
 
 
-def advance_all() -> int:
-    """Take every run that is not over one step on, and conclude the pipelines whose runs are; how many runs it were."""
+def advance_all() -> None:
+    """Take every run that is not over one step on, and conclude the pipelines whose runs are.
+
+    The runs of a backend are for one process at a time: a backend that is slow to answer holds up no other, and what a
+    round has not come to is not begun by two.
+    """
     until = time.monotonic() + ROUND_SECONDS
-    due = _due().order_by("id").values_list("pk", "status")
-    under_way = [pk for pk, status in due if status != Status.QUEUED]
-    queued = [pk for pk, status in due if status == Status.QUEUED]
-    random.shuffle(under_way)  # a slow one at the front does not starve the rest
+    backends = {*_backends(Run.objects.filter(status__in=ACTIVE), "backend"), *_backends(_owed(), "run__backend")}
     try:
-        _advance_each(under_way + queued, until)
+        for backend in random.sample(sorted(backends), len(backends)):
+            with alone(f"round-{backend}") as mine:
+                if mine:
+                    _advance_backend(backend, until)
     finally:  # a step that took too long costs nobody else his turn
         conclude_all()
-    return len(under_way + queued)
 
 
-def _due() -> QuerySet[Run]:
+def _backends(rows: QuerySet[Any], field: str) -> QuerySet[Any, str]:
+    return rows.order_by().values_list(field, flat=True).distinct()
+
+
+def _advance_backend(backend: str, until: float) -> None:
+    """Its runs that are under way, its queue, and its jobs that nobody waits for; until it turns out not to answer."""
+    due = list(_due(backend).exclude(status=Status.QUEUED).order_by().values_list("pk", "status"))
+    random.shuffle(due)  # a slow one at the front does not starve the rest
+    for steps in (_under_way(backend, due, until), _queue(backend, {pk for pk, _ in due}, until)):
+        with closing(steps) as found:
+            for run, said in found:
+                try:
+                    _advance_safely(run, said)
+                except ComputeUnavailable as error:
+                    _ask_later(run, str(error))
+                    return
+    for attempt in _owed().filter(run__backend=backend).select_related("run").order_by("cancel_due_at"):
+        if time.monotonic() > until or not drop(attempt):
+            return
+
+
+def _owed() -> QuerySet[Attempt]:
+    """Those whose jobs nobody waits for, and whose cancel is due."""
+    due = Attempt.objects.filter(cancel_due_at__lte=timezone.now(), run__backend__in=settings.COMPUTE)
+    return due.exclude(outcome="")
+
+
+def _due(backend: str) -> QuerySet[Run]:
     """Runs that are not over, and that nobody is at."""
-    return Run.objects.filter(status__in=ACTIVE).exclude(is_to_come("lease_until", LONGEST_LEASE))
+    active = Run.objects.filter(status__in=ACTIVE, backend=backend)
+    return active.exclude(is_to_come("lease_until", LONGEST_LEASE))
 
 
-def _advance_each(due: list[int], until: float) -> None:
-    silent: set[str] = set()
-    for pk in due:
+Steps = Generator[tuple[Run, Said | None]]
+"""Runs to be taken a step on, each as it is now, some with what their jobs have said."""
+
+
+def _under_way(backend: str, due: list[tuple[int, str]], until: float) -> Steps:
+    yield from _one_by_one(backend, [pk for pk, status in due if status != Status.RUNNING], until)
+    running = [pk for pk, status in due if status == Status.RUNNING]
+    have_to_end = bool(over_day(backend))
+    for first in range(0, len(running), TOGETHER):
+        yield from _running(backend, running[first : first + TOGETHER], until, have_to_end=have_to_end)
+
+
+def _one_by_one(backend: str, pks: Iterable[int], until: float) -> Steps:
+    for pk in pks:
         if time.monotonic() > until:
-            break
-        run = _due().filter(pk=pk).exclude(backend__in=silent).first()  # as it is now
+            return
+        run = _due(backend).filter(pk=pk).first()
         if run is None:
-            continue  # moved meanwhile; or it takes long to find out that a backend does not answer
+            continue  # moved meanwhile
         if is_long(run):
             hand_over(run)
-            continue
-        try:
-            _advance_safely(run)
-        except ComputeUnavailable as error:
-            silent.add(run.backend)
-            _ask_later(run, str(error))
-    _cancel_owed(silent, until)
+        else:
+            yield run, None
+
+
+def _running(backend: str, pks: list[int], until: float, *, have_to_end: bool) -> Steps:
+    """Those with news; that somebody has looked at the others is written down for all of them at once."""
+    asked, waiting, working = timezone.now(), [], []
+    try:
+        for attempt in with_newest_attempt(_due(backend).filter(pk__in=pks, status=Status.RUNNING)):
+            if time.monotonic() > until:
+                return
+            run, said = attempt.run, ask(attempt.run, attempt)
+            if have_to_end or isinstance(said, Exception) or not goes_on(run, attempt, said):
+                yield run, said
+            else:
+                (waiting if said.state == JobState.PENDING else working).append(run.pk)
+    finally:
+        _looked_at(backend, working, seen_at=asked)
+        _looked_at(backend, waiting, seen_at=asked, heartbeat_at=timezone.now())
+
+
+def _looked_at(backend: str, pks: list[int], **seen: datetime) -> None:
+    if not pks:
+        return
+    if interval := settings.COMPUTE[backend].get("POLL"):
+        seen["lease_until"] = timezone.now() + interval
+    _due(backend).filter(pk__in=pks, status=Status.RUNNING, cancel_requested_at=None).update(**seen)
+
+
+def _queue(backend: str, under_way: set[int], until: float) -> Steps:
+    """Those that end, and of the others as many as there is room for; not those that have come back in this round."""
+    queued = _due(backend).filter(status=Status.QUEUED).order_by("id")
+    yield from _one_by_one(backend, list(never_launched(queued).values_list("pk", flat=True)), until)
+    if not has_room(backend):
+        return
+    waiting = launchable(queued).exclude(trouble=HELD_UP, name__in=owed(backend).values("run__name"))
+    pks = [pk for pk in waiting.values_list("pk", flat=True) if pk not in under_way]
+    for step in _one_by_one(backend, pks, until):
+        yield step
+        if not has_room(backend):
+            return
 
 
 def advance_long(run: Run) -> None:
     """Take one run a step on that takes longer than a round; nothing happens if another long step is under way."""
-    with alone() as mine:
+    with alone(LONG_STEP) as mine:
         if mine:
             with kept(run):
                 try:
@@ -78,9 +162,9 @@ def advance_long(run: Run) -> None:
                     _ask_later(run, str(error))
 
 
-def _advance_safely(run: Run) -> None:
+def _advance_safely(run: Run, said: Said | None = None) -> None:
     try:
-        advance(run)
+        advance(run, said)
     except ComputeUnavailable:
         raise
     except SoftTimeLimitExceeded:
@@ -109,18 +193,8 @@ def _ask_later(run: Run, words: str) -> None:
     log.warning("Run %s: %s Asked again in %.0f s.", run.name, words, wait.total_seconds())
 
 
-def _cancel_owed(silent: set[str], until: float) -> None:
-    """Cancel the jobs that nobody waits for and whose cancel is due."""
-    owed = Attempt.objects.filter(cancel_due_at__lte=timezone.now(), run__backend__in=settings.COMPUTE)
-    for attempt in owed.exclude(outcome="").select_related("run").order_by("cancel_due_at"):
-        if time.monotonic() > until:
-            break
-        if attempt.run.backend not in silent and not drop(attempt):
-            silent.add(attempt.run.backend)
-
-
-def advance(run: Run) -> None:
-    """Take one run a step on; harmless to repeat."""
+def advance(run: Run, said: Said | None = None) -> None:
+    """Take one run a step on, by what its job has said or is asked now; harmless to repeat."""
     if run.status != Status.QUEUED and not attend(run):
         return
     match Status(run.status):
@@ -129,6 +203,6 @@ def advance(run: Run) -> None:
         case Status.LAUNCHING:
             resume(run)
         case Status.RUNNING:
-            follow(run)
+            follow(run, said)
         case Status.FINALIZING:
             finish(run)

@@ -6,6 +6,7 @@ import logging
 import time
 from typing import Any
 
+from celery.exceptions import SoftTimeLimitExceeded
 from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
@@ -20,7 +21,7 @@ from workers.selectors import newest_attempt
 from workers.services.ending import close, end, give_up
 from workers.services.limits import Ending, ending, has_failed, limit, longest
 from workers.services.money import charge, over_cap
-from workers.services.moves import FINE, LEASE, move, note, renew, take_note
+from workers.services.moves import FINE, LEASE, move, note, renew, take_note, unseen
 from workers.states import Status
 
 log = logging.getLogger(__name__)
@@ -28,13 +29,35 @@ log = logging.getLogger(__name__)
 MIB = 2**20
 
 
-def follow(run: Run) -> None:
-    """Look after a run's job: take over its progress, end it when it is due, and move the run when it is over."""
+Said = JobStatus | Exception
+"""What a backend says of a job, or why it says nothing."""
+
+
+def ask(run: Run, attempt: Attempt) -> Said:
+    """Ask the backend after the job."""
+    try:
+        return get_compute(run.backend).poll(attempt.handle)
+    except SoftTimeLimitExceeded:
+        raise
+    except Exception as error:
+        return error
+
+
+def goes_on(run: Run, attempt: Attempt, job: JobStatus) -> bool:
+    """Whether the job is as the rows say, and nothing is to be done but to write down that somebody looked."""
+    is_news = job.handle or job.seconds or job.progress not in ({}, run.progress)
+    is_counted = attempt.began_at or attempt.cost or attempt.silences or run.trouble or run.failing_since or unseen(run)
+    is_under_way = job.state in (JobState.PENDING, JobState.RUNNING)
+    return is_under_way and not is_news and not is_counted and ending(run, timezone.now()) is None
+
+
+def follow(run: Run, said: Said | None = None) -> None:
+    """Look after a run's job: take over what it says, end it when it is due, and move the run when it is over."""
     attempt = newest_attempt(run)
     if attempt is None:
         return
     try:
-        _take_over(run, attempt)
+        _take_over(run, attempt, said or ask(run, attempt))
     except Exception:  # whatever is wrong with the backend or with what the job left, an end that is overdue comes
         stored = Run.objects.get(pk=run.pk)  # `run` may hold values that were never written
         wanted = _due(stored, attempt)
@@ -47,13 +70,13 @@ def follow(run: Run) -> None:
         _finalize(run)
 
 
-def _take_over(run: Run, attempt: Attempt) -> None:
+def _take_over(run: Run, attempt: Attempt, said: Said) -> None:
     """Take over what the job says of itself, once it has been told to end if it has to; all but the outputs."""
-    job = _look(run, attempt)
+    job = _heard(run, attempt, said)
     wanted = _due(run, attempt)  # only now: a job that got on while nobody looked does not hang
     if wanted is not None and job.state in (JobState.PENDING, JobState.RUNNING):
         get_compute(run.backend).cancel(attempt.handle)
-        job = _look(run, attempt)
+        job = _heard(run, attempt, ask(run, attempt))
     match job.state:
         case JobState.PENDING | JobState.RUNNING:
             if wanted is not None and wanted.is_overdue:
@@ -76,11 +99,13 @@ def _due(run: Run, attempt: Attempt) -> Ending | None:
     return ending(run) or over_cap(run, attempt)
 
 
-def _look(run: Run, attempt: Attempt) -> JobStatus:
+def _heard(run: Run, attempt: Attempt, said: Said) -> JobStatus:
     """How the job stands; the rows show it from then on."""
-    job = get_compute(run.backend).poll(attempt.handle)
-    goes_on = attempt.began_at and job.state == JobState.RUNNING
-    if job.handle or job.seconds or goes_on or attempt.silences:
+    if isinstance(said, Exception):
+        raise said
+    job = said
+    is_held = job.seconds or (attempt.began_at and job.state == JobState.RUNNING)
+    if job.handle or is_held or attempt.silences:
         attempt.handle, attempt.silences = job.handle or attempt.handle, 0
         attempt.save(update_fields=["handle", "silences"])
         charge(attempt, job)

@@ -36,9 +36,9 @@ def has_failed(work: Run | Pipeline, name: str) -> bool:
     return work.failing_since is not None and timezone.now() > work.failing_since + limit(name)
 
 
-def ending(run: Run) -> Ending | None:
-    """Why the run's job has to end as of the last look, if it has to: asked for, out of time, or silent."""
-    now = run.seen_at or timezone.now()
+def ending(run: Run, now: datetime | None = None) -> Ending | None:
+    """Why the run's job has to end as of `now` or the last look, if it has to: asked for, out of time, or silent."""
+    now = now or run.seen_at or timezone.now()
     if run.cancel_requested_at is not None:
         return Ending(Status.CANCELLED, "", run.cancel_requested_at)
     allowed = _allowed(run)

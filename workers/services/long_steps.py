@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
-import os
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
-from django.conf import settings
 from django.db import DatabaseError, connection
 from django.utils import timezone
 
@@ -70,19 +66,3 @@ def extend(run: Run, status: str) -> bool:
     """Lease the run for longer; False if it has moved on, or its launch is to end."""
     rows = Run.objects.filter(pk=run.pk, version=run.version, status=status)
     return bool(rows.update(lease_until=timezone.now() + LEASE, failing_since=run.failing_since))
-
-
-@contextmanager
-def alone() -> Iterator[bool]:
-    """Whether this is the only long step on this machine now: the other processes of the worker are for the rounds."""
-    Path(settings.DATA_ROOT).mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(Path(settings.DATA_ROOT) / "long-step.lock", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
-    finally:
-        os.close(descriptor)

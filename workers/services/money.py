@@ -124,8 +124,8 @@ def over_cap(run: Run, attempt: Attempt) -> Ending | None:
     cost more than a run may cost, or if the day has cost what it may. Nobody waits until the backend says that it did.
     """
     config = settings.COMPUTE[run.backend]
-    total = run.attempts.aggregate(held=Sum("seconds"), spent=Sum("cost"))
     cap, allowed = config.get("MAX_PER_RUN"), config.get("TIME_LIMITS", {}).get(run.kind)
+    total = run.attempts.aggregate(held=Sum("seconds"), spent=Sum("cost")) if cap or allowed else {}
     if cap and total["spent"] > cap:
         words = f"It has cost ${_(total['spent'])}; a run may cost ${_(cap)}."
     elif allowed and total["held"] > allowed:
@@ -140,7 +140,7 @@ def over_cap(run: Run, attempt: Attempt) -> Ending | None:
 
 def over_day(backend: str) -> str:
     """That the backend's runs have cost today what a day may cost, in words; '' if they have not."""
-    cap = settings.COMPUTE[backend].get("MAX_PER_DAY")
+    cap = settings.COMPUTE.get(backend, {}).get("MAX_PER_DAY")
     if not cap:
         return ""
     active = Attempt.objects.filter(run__backend=backend, run__status__in=ACTIVE).aggregate(sum=Sum("cost"))["sum"]

@@ -81,19 +81,20 @@ def take_note(run: Run, **fields: Any) -> bool:
     return noted
 
 
-def attend(run: Run) -> bool:
-    """Write down that somebody looks after the run now; False if it has moved since it was read.
-
-    Since the last look, or the end of the lease that was taken then, `GAP` counts against the run's limits at most: in
-    the rest the machine may have slept or no worker been there, and nobody could have seen the job get on.
-    """
-    now = timezone.now()
+def unseen(run: Run) -> timedelta:
+    """The time since the last look, or the end of the lease that was taken then, that counts against no limit: what is
+    beyond `GAP`. The machine may have slept or no worker been there, and nobody could have seen the job get on."""
     looks = (run.seen_at, run.lease_until, run.moved_at, run.heartbeat_at, run.created_at)
-    unseen = max(now - max(at for at in looks if at) - GAP, timedelta())
+    return max(timezone.now() - max(at for at in looks if at) - GAP, timedelta())
+
+
+def attend(run: Run) -> bool:
+    """Write down that somebody looks after the run now; False if it has moved since it was read."""
+    now, gap = timezone.now(), unseen(run)
     seen: dict[str, Any] = {"seen_at": now}
     for name in ("heartbeat_at", "failing_since"):
         if since := getattr(run, name):
-            seen[name] = min(since + unseen, now)
+            seen[name] = min(since + gap, now)
     return take_note(run, **seen)
 
 

@@ -43,9 +43,8 @@ def take_result(run: Run) -> bool:
         if folder is None or not folder.is_dir():
             continue
         fields = {name: getattr(done, name) for name in RESULTS}
-        seen = {"spec": run.spec, "inputs": run.inputs, "fingerprint": run.fingerprint, "summary": done.summary}
         with transaction.atomic():
-            taken = move(run, Status.SUCCEEDED, reused_from=done.reused_from or done, **seen, **fields)
+            taken = move(run, Status.SUCCEEDED, reused_from=done.reused_from or done, summary=done.summary, **fields)
             if taken and done.adapter_version is not None:
                 set_current(done.adapter_version)
         if taken:

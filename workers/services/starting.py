@@ -7,6 +7,7 @@ import json
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from datasets_app.errors import InputError
@@ -18,7 +19,7 @@ from workers.selectors import newest_attempt
 from workers.services.ending import drop, end, give_up
 from workers.services.limits import ending, has_failed, limit
 from workers.services.money import over_day
-from workers.services.moves import LEASE, move, note, renew
+from workers.services.moves import LEASE, move, note, renew, take_note
 from workers.services.reuse import fingerprint, take_result
 from workers.states import UNSUCCESSFUL, Status
 
@@ -38,7 +39,9 @@ def start(run: Run) -> None:
         except InputError as error:
             move(run, Status.FAILED, error=str(error))
             return
-        run.spec, run.inputs, run.fingerprint = resolved.spec, resolved.inputs, fingerprint(run.kind, resolved)
+        settled = {"spec": resolved.spec, "inputs": resolved.inputs, "fingerprint": fingerprint(run.kind, resolved)}
+        if not take_note(run, **settled):  # kept however long it waits
+            return
     if run.reuse and take_result(run):
         return
     if _is_held_up(run):
@@ -80,13 +83,29 @@ def _is_next(run: Run) -> bool:
     return before.status == Status.SUCCEEDED
 
 
+def owed(backend: str) -> QuerySet[Attempt]:
+    """Those whose jobs nobody waits for, and which the backend has not taken the cancel of."""
+    return Attempt.objects.filter(cancel_due_at__isnull=False, run__backend=backend).exclude(outcome="")
+
+
 def _is_held_up(run: Run) -> bool:
-    """Whether a job of the same work that nobody waits for may still go on: its backend has not taken the cancel."""
-    owed = Attempt.objects.filter(cancel_due_at__isnull=False, run__name=run.name, run__backend=run.backend)
-    held_up = any(work_key(attempt.run) == work_key(run) for attempt in owed.exclude(outcome="").select_related("run"))
+    """Whether a job of the same work that nobody waits for may still go on."""
+    same_name = owed(run.backend).filter(run__name=run.name).select_related("run")
+    held_up = any(work_key(attempt.run) == work_key(run) for attempt in same_name)
     if held_up or run.trouble == HELD_UP:
         note(run, trouble=HELD_UP if held_up else "")
     return held_up
+
+
+def has_room(backend: str) -> bool:
+    """Whether another job may run there; of a backend that is not configured, its runs say so."""
+    return backend not in settings.COMPUTE or bool(_free_slots(backend))
+
+
+def _free_slots(backend: str) -> list[int]:
+    """Those in which the backend runs no job."""
+    taken = set(Attempt.objects.filter(backend=backend, slot__isnull=False).values_list("slot", flat=True))
+    return [slot for slot in range(settings.COMPUTE[backend]["SLOTS"]) if slot not in taken]
 
 
 def _take_slot(run: Run) -> Attempt | None:
@@ -94,18 +113,15 @@ def _take_slot(run: Run) -> Attempt | None:
 
     The database lets a slot be taken once, so that the limit holds however many processes launch.
     """
-    taken = set(Attempt.objects.filter(backend=run.backend, slot__isnull=False).values_list("slot", flat=True))
-    slots = range(settings.COMPUTE[run.backend]["SLOTS"])
-    free = next((slot for slot in slots if slot not in taken), None)
-    if free is None:
+    free = _free_slots(run.backend)
+    if not free:
         return None
     started = run.started_at or timezone.now()
-    seen = {"spec": run.spec, "inputs": run.inputs, "fingerprint": run.fingerprint}
     try:
         with transaction.atomic():
-            if not move(run, Status.LAUNCHING, lease=LEASE, started_at=started, heartbeat_at=None, **seen):
+            if not move(run, Status.LAUNCHING, lease=LEASE, started_at=started, heartbeat_at=None):
                 return None
-            return Attempt.objects.create(run=run, number=run.attempts.count() + 1, backend=run.backend, slot=free)
+            return Attempt.objects.create(run=run, number=run.attempts.count() + 1, backend=run.backend, slot=free[0])
     except IntegrityError:
         return None
 

@@ -94,17 +94,32 @@ def test_a_job_found_lost_by_one_who_was_late_is_not_told_to_end(backend: Backen
 
 
 def test_a_run_that_another_process_has_taken_since_it_was_listed_is_left_to_that(backend: Backend, run: Run) -> None:
-    queued("other")
+    Run.objects.filter(pk=run.pk).update(status=Status.LAUNCHING)
+    move(other := queued("other"), Status.LAUNCHING)
+    Attempt.objects.create(run=other, number=1, backend="local", slot=1)
+
+    def submit(job: JobSpec) -> str:
+        backend.told.append(("submit", job.launch_key))
+        Run.objects.update(lease_until=timezone.now() + LEASE)
+        return job.launch_key
+
+    backend.submit = submit  # type: ignore[method-assign]
     advance_all()
-    backend.told.clear()
+    assert len(backend.told) == 1
+
+
+def test_what_was_seen_of_a_job_hides_no_lease_and_no_wish_to_cancel(backend: Backend, run: Run) -> None:
+    lease = timezone.now() + LEASE
 
     def polled() -> JobState:
-        Run.objects.update(lease_until=timezone.now() + LEASE)
+        cancel(Run.objects.get())
+        Run.objects.update(lease_until=lease)
         return JobState.RUNNING
 
     backend.polled = polled
     advance_all()
-    assert len(backend.told) == 1
+    stored = Run.objects.get()
+    assert (stored.lease_until, stored.seen_at, stored.cancel_requested) == (lease, run.seen_at, True)
 
 
 def test_a_lost_job_whose_cancel_was_cut_off_is_cancelled_before_another_is_launched(

@@ -20,7 +20,8 @@ from workers import tasks
 from workers.compute.types import ComputeUnavailable, JobSpec
 from workers.models import Attempt, Run
 from workers.services import advance_all, cancel, long_steps
-from workers.services.long_steps import LONG, alone, extend
+from workers.services.alone import LONG_STEP, alone
+from workers.services.long_steps import LONG, extend
 from workers.services.moves import move
 from workers.states import Status
 
@@ -92,7 +93,7 @@ def test_one_long_step_at_a_time_leaves_the_rest_of_the_worker_to_the_rounds(
     long: Run, sent: list[tuple[int, int]]
 ) -> None:
     Troubled.works = {"submit"}
-    with alone() as mine:
+    with alone(LONG_STEP) as mine:
         assert mine
         tasks.advance_long(*sent[0])
     long.refresh_from_db()
@@ -172,7 +173,7 @@ STEPS = {"submit", "outputs"}
 
 
 def test_a_step_that_had_to_wait_for_its_turn_is_tried(hour: Run, sent: list[tuple[int, int]]) -> None:
-    with alone():
+    with alone(LONG_STEP):
         looked_at(hour, advance_all)
         tasks.advance_long(*sent[-1])
     hour.refresh_from_db()
