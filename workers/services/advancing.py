@@ -114,7 +114,9 @@ def _one_by_one(backend: str, pks: Iterable[int], until: float) -> Steps:
 
 def _running(backend: str, pks: list[int], until: float, *, have_to_end: bool) -> Steps:
     """Those with news; that somebody has looked at the others is written down for all of them at once."""
-    asked, waiting, working = timezone.now(), [], []
+    asked = timezone.now()
+    waiting: list[int] = []
+    working: list[int] = []
     try:
         for attempt in with_newest_attempt(_due(backend).filter(pk__in=pks, status=Status.RUNNING)):
             if time.monotonic() > until:
