@@ -51,10 +51,10 @@ def newest_attempt(run: Run) -> Attempt | None:
 
 
 def with_newest_attempt(runs: QuerySet[Run]) -> list[Attempt]:
-    """The newest attempt of each run, with the run, without what is heavy, as of the same moment: an earlier row is
-    never taken together with a later attempt."""
+    """The newest attempt of each run, with the run, without what may be some MB, as of the same moment: an earlier row
+    is never taken together with a later attempt."""
     attempts = Attempt.objects.filter(run__in=runs).select_related("run").order_by("number")
-    light = attempts.defer(*(f"run__{name}" for name in HEAVY))
+    light = attempts.defer("run__spec", "run__summary")
     return list({attempt.run_id: attempt for attempt in light}.values())
 
 
