@@ -95,9 +95,8 @@ def register_adapter(
 
 @dataclass(frozen=True)
 class StoredFiles:
-    """Adapter files that lie in the store, checked, and are no version yet; `place` is where they came from."""
+    """Adapter files that lie in the store, checked, and are no version yet."""
 
-    place: str
     digest: str
     size: int
     card: AdapterCard
@@ -146,12 +145,13 @@ def store_files(
         raise InputError(OWN_CARD)
     stored = store().add(
         folder,
+        kind=kind,
         base=_shape(base),
         expected_base=base.fingerprint,
         default_card=new_card(kind, base, card),
     )
     facts = asdict(validate_adapter(stored.path))
-    return StoredFiles(str(directory), stored.digest, stored.size, AdapterCard.read(stored.path), facts)
+    return StoredFiles(stored.digest, stored.size, AdapterCard.read(stored.path), facts)
 
 
 def _shape(base: BaseModel) -> BaseShape | None:
@@ -159,10 +159,7 @@ def _shape(base: BaseModel) -> BaseShape | None:
 
 
 def record_version(adapter: Adapter, files: StoredFiles) -> AdapterVersion:
-    """The stored files as the next version of `adapter`; InputError if they are of another kind."""
-    if files.card.kind != adapter.kind:
-        words = f"{files.place} holds a {files.card.kind}, but {adapter.name!r} is registered as {adapter.kind}."
-        raise InputError(words)
+    """The stored files as the next version of `adapter`, which is of their kind."""
     for _ in range(10):
         try:
             with transaction.atomic():

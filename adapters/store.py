@@ -76,6 +76,7 @@ class Store:
     def add(
         self,
         directory: Path,
+        kind: str | None = None,
         base: BaseShape | None = None,
         expected_base: str | None = None,
         default_card: AdapterCard | None = None,
@@ -83,14 +84,17 @@ class Store:
         """Copy the adapter in `directory` (or its `final/`) into the store, and validate the copy.
 
         `default_card` is added to files that bring none, with the invocation that they name. Idempotent, and safe
-        beside other adds of the same content. Raises InputError if the adapter is broken (see `validate_adapter`,
-        which takes `base` and `expected_base`).
+        beside other adds of the same content. Raises InputError if the adapter is not of that `kind`, or is broken (see
+        `validate_adapter`, which takes `base` and `expected_base`).
         """
         self._sweep()
         incoming = Path(tempfile.mkdtemp(prefix=_INCOMING, dir=self.root))
         try:
             files = _copy(adapter_root(directory), incoming, default_card)
             validate_adapter(incoming, base, expected_base)
+            found = AdapterCard.read(incoming).kind
+            if kind not in (None, found):
+                raise InputError(f"{CARD_FILE}, field 'kind': the folder holds a {found}, but {kind!r} is asked for.")
             digest = manifest_digest(files)
             target = self._folder(digest)
             incoming.chmod(0o755)

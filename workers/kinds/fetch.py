@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from django.conf import settings
+from django.db import transaction
 
 from adapters.models import Adapter
-from adapters.services import add_version, check_adapter, check_card, configured_base, register_adapter
+from adapters.services import check_adapter, check_card, configured_base, import_adapter, register_adapter
 from datasets_app.errors import InputError
 from datasets_app.formats import SOURCE_FORMATS
 from datasets_app.names import check_name
@@ -71,16 +72,17 @@ def finalize(run: Run, outputs: Path) -> dict[str, Any]:
     params = Params.model_validate(run.params)
     if params.what == "adapter":
         source = get_source(params.source) if params.source else None
-        adapter = register_adapter(params.name, kind=params.kind, source=source)
         try:
-            return {"adapter_version": add_version(adapter, outputs, card=params.card)}
+            version = import_adapter(params.name, outputs, kind=params.kind, source=source, card=params.card)
+            return {"adapter_version": version}
         except InputError as error:
             raise InputError(f"{run.summary['place']}: {error}") from error
     folder = keep(outputs, "sources", f"{params.name}-{run.pk}")
     facts = {name: run.summary[name] for name in ("digest", "rows")}
-    row = record_source(params.name, folder, format=params.format, origin=str(Place.parse(params.place)), **facts)
-    if params.expert is not None:
-        register_adapter(params.expert, source=row)
+    with transaction.atomic():
+        row = record_source(params.name, folder, format=params.format, origin=str(Place.parse(params.place)), **facts)
+        if params.expert is not None:
+            register_adapter(params.expert, source=row)
     return {}
 
 

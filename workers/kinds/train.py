@@ -10,7 +10,7 @@ from pydantic import Field
 
 from adapters.models import Adapter
 from adapters.selectors import get_adapter
-from adapters.services import add_version, configured_base, register_adapter
+from adapters.services import configured_base, import_adapter
 from datasets_app.errors import InputError
 from datasets_app.models import RoutingDataset
 from workers.kinds.base import Params as BaseParams
@@ -66,5 +66,4 @@ def finalize(run: Run, outputs: Path) -> dict[str, Any]:
     params = Params.model_validate(run.params)
     is_routing = isinstance(find_dataset(params.dataset), RoutingDataset)
     kind = Adapter.Kind.ROUTER if is_routing else Adapter.Kind.EXPERT
-    adapter = register_adapter(params.adapter, kind=kind)
-    return {"adapter_version": add_version(adapter, outputs)}
+    return {"adapter_version": import_adapter(params.adapter, outputs, kind=kind)}

@@ -10,7 +10,7 @@ from django.core.management.base import CommandError, CommandParser
 
 from adapters.models import Adapter, AdapterVersion
 from adapters.selectors import get_adapter
-from adapters.services import add_version, register_adapter, store
+from adapters.services import import_adapter, store
 from datasets_app.errors import InputError
 from datasets_app.places import Place, is_place
 from datasets_app.selectors import get_source
@@ -87,7 +87,7 @@ class Command(FollowCommand):
             return current
         source = get_source(options["source"]) if options["source"] else None
         if not is_place(path):
-            return add_version(register_adapter(name, kind=options["kind"], source=source), path, card=card)
+            return import_adapter(name, path, kind=options["kind"], source=source, card=card)
         kept = {key: options[key] for key in ("kind", "source")}
         wish = {"what": "adapter", "name": name, "place": path, "card": card, **kept}
         run = self.follow_run(launch(Run.Kind.FETCH, wish), detach=options["detach"])
