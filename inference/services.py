@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TypeVar
 
 from django.conf import settings
@@ -13,6 +13,8 @@ from django.db import connection
 from django.utils.module_loading import import_string
 
 from adapters.models import AdapterVersion, Evaluation, Promotion, Stack
+from adapters.promotion.comparing import compare_stacks
+from adapters.promotion.criteria import PromotionCriteria, check_drop, promotion_criteria
 from adapters.selectors import champion, spec_of
 from adapters.services import build_stack, switch_champion
 from adapters.switch import Switch, way_back
@@ -20,7 +22,6 @@ from datasets_app.errors import InputError
 from inference.engines.base import Engine, EngineError, LoadError, StackNotDeployed
 from inference.engines.streams import Begun
 from inference.engines.types import Decision, Request, StackedResult
-from inference.judgement import judge
 
 logger = logging.getLogger(__name__)
 
@@ -74,23 +75,42 @@ def _ask(method: Callable[[Request], Answer], request: Request, stack: Stack) ->
         return method(request)
 
 
-def promote(version: AdapterVersion, *, force: bool = False, user: User | None = None) -> Stack:
+def promote(
+    version: AdapterVersion,
+    *,
+    drop: Collection[str] = (),
+    force_reason: str | None = None,
+    user: User | None = None,
+) -> Stack:
     """Put the router `version`, with the current experts, live; the old stack serves until the moment of the switch.
 
-    Refused with an InputError unless the version was evaluated and, where another stack serves, beats that one on
-    the same samples, no expert answering worse (see `judge`); `force` leaves the comparison out, never the loading.
+    InputError unless `compare_stacks` approves of it. `drop` names the champion's classes that may be lost;
+    `force_reason`, which is recorded, leaves the comparison out, never the loading.
     """
-    stack, serving, reason = build_stack(version), champion(), "Forced."
-    evaluation = Evaluation.objects.filter(version=version).first()
-    if not force:
-        judgement = judge(stack, serving)
-        if not judgement.may_serve:
-            raise InputError(judgement.words)
-        evaluation, reason = judgement.evaluation, judgement.words
+    stack, serving = build_stack(version), champion()
+    if force_reason is None:
+        decision = compare_stacks(stack, serving, _criteria(drop, stack, serving))
+        if not decision.approved:
+            raise InputError(decision.reason)
+        evaluation, reason = decision.evaluation, decision.reason
+    else:
+        evaluation, reason = Evaluation.objects.filter(version=version).first(), _forced(force_reason)
     get_engine().deploy(spec_of(stack))
     if serving is None or serving.pk != stack.pk:
         switch_champion(Switch(stack, serving, evaluation), reason=reason, user=user)
     return stack
+
+
+def _criteria(drop: Collection[str], stack: Stack, serving: Stack | None) -> PromotionCriteria:
+    if serving is None or serving.pk != stack.pk:
+        check_drop(drop, serving, stack.router.card["labels"])
+    return promotion_criteria(drop=drop)
+
+
+def _forced(reason: str) -> str:
+    if not reason.strip():
+        raise InputError("force_reason: say why, the words are recorded with the promotion.")
+    return f"Forced: {reason.strip()}"
 
 
 def roll_back(stack: Stack | None = None, *, reason: str, user: User | None = None) -> Stack:

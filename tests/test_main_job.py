@@ -129,6 +129,8 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installat
         "SWITCHYARD_PORT": str(port),
         "SWITCHYARD_ENGINE_URL": f"http://127.0.0.1:{free_port()}",
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "SWITCHYARD_PROMOTION_FLOOR": "0.5",  # few samples are held out
+        "SWITCHYARD_PROMOTION_MARGIN": "0.4",
         "OMP_NUM_THREADS": "1",
         "HOME": str(data / "home"),
     }

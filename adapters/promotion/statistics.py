@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy.special import bdtrc, betaincinv, gammaln
 
 ALPHA = 0.05
+Z_ALPHA = 1.6448536269514722  # the normal distribution exceeds it with probability ALPHA
 _NUISANCE_STEPS = 400
 
 Floats = NDArray[np.float64]
@@ -98,6 +99,23 @@ def samples_needed(margin: float) -> int:
 def margin_shown(samples: int) -> float:
     """The smallest margin that so many samples can show, without a loss among them: inverse of `samples_needed`."""
     return float(1 - ALPHA ** (1 / samples)) if samples > 0 else 1.0
+
+
+def samples_for_margin(wins: int, losses: int, samples: int, margin: float) -> int | None:
+    """About how many samples show the margin, if wins and losses go on at this rate; None if none do."""
+    score = noninferiority_score(wins, losses, samples, margin)
+    if score <= 0:
+        return None
+    return max(samples_needed(margin), samples + 1, ceil(samples * (Z_ALPHA / score) ** 2))
+
+
+def samples_for_share(right: int, samples: int, floor: float) -> int | None:
+    """About how many samples show a share above `floor`, if right ones go on at this rate; None if none do."""
+    if right <= floor * samples:
+        return None
+    share = right / samples
+    about = Z_ALPHA**2 * share * (1 - share) / (share - floor) ** 2
+    return max(samples_needed(1 - floor), samples + 1, ceil(about))
 
 
 def lower_bound(right: int, samples: int) -> float:

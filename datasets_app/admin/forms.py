@@ -30,3 +30,8 @@ class JSONObjectField(forms.JSONField):
             return self.to_python(data)
         except ValidationError:
             return InvalidJSONInput(data)
+
+
+def comma_separated(text: str) -> list[str]:
+    """The names in a text with commas between them."""
+    return [name for part in text.split(",") if (name := part.strip())]

@@ -41,6 +41,22 @@ class StrictIntegerField(serializers.IntegerField):
         return super().to_internal_value(data)
 
 
+class ShareField(serializers.FloatField):
+    """A number between 0 and 1, neither of them, and (outside forms) not its digits in a text."""
+
+    default_error_messages = {"share": "A number between 0 and 1, as 0.05 is for 5 points."}
+
+    def to_internal_value(self, data: Any) -> float:
+        """Refuse anything else."""
+        form = is_html_input(self.root.initial_data) and isinstance(data, str)
+        if isinstance(data, bool) or not (form or isinstance(data, int | float)):
+            self.fail("share")
+        value = super().to_internal_value(data)
+        if not 0 < value < 1:
+            self.fail("share")
+        return value
+
+
 FORM_BOOLEANS = {
     **dict.fromkeys(("true", "on", "yes", "1"), True),
     **dict.fromkeys(("false", "off", "no", "0"), False),

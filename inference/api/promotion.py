@@ -15,7 +15,7 @@ from rest_framework.views import APIView
 from adapters.api.stacks import StackSerializer
 from adapters.models import Adapter, AdapterVersion, Stack
 from adapters.selectors import get_stack, with_members
-from datasets_app.api.strict import StrictCharField, StrictIntegerField, StrictSerializer
+from datasets_app.api.strict import NameField, StrictCharField, StrictIntegerField, StrictSerializer
 from datasets_app.errors import InputError
 from inference import services
 
@@ -24,7 +24,12 @@ class PromotionSerializer(StrictSerializer):
     """Which version of the router; the current one unless said."""
 
     version = StrictIntegerField(min_value=1, max_value=2**31, required=False, help_text="The version's number.")
-    force = serializers.BooleanField(default=False, help_text="Promote in spite of a failed gate.")
+    drop = serializers.ListField(
+        child=NameField(), max_length=256, default=list, help_text="Classes that serve and may be lost."
+    )
+    force_reason = StrictCharField(
+        max_length=500, required=False, help_text="Promote without the comparison of evaluations, and why; is recorded."
+    )
 
 
 class PromoteView(APIView):
@@ -43,7 +48,8 @@ class PromoteView(APIView):
         body.is_valid(raise_exception=True)
         version = self._version(adapter, body.validated_data)
         user = cast(User, request.user)
-        stack = services.promote(version, force=body.validated_data["force"], user=user)
+        wish = {name: body.validated_data.get(name) for name in ("drop", "force_reason")}
+        stack = services.promote(version, **wish, user=user)
         return Response(StackSerializer(with_members(Stack.objects.all()).get(pk=stack.pk)).data)
 
     def _version(self, adapter: Adapter, wish: dict[str, Any]) -> AdapterVersion:

@@ -101,6 +101,8 @@ env = Env(
     SWITCHYARD_MODAL_MAX_PER_DAY=(float, 0.0),
     SWITCHYARD_LEASE_SECONDS=(float, 50.0),
     SWITCHYARD_STALL_SECONDS=(float, 30 * 60),
+    SWITCHYARD_PROMOTION_MARGIN=(float, 0.05),
+    SWITCHYARD_PROMOTION_FLOOR=(float, 0.8),
     SWITCHYARD_NOTIFY_EMAILS=(list, []),
     SWITCHYARD_EMAIL_FROM=(str, "switchyard@localhost"),
     SWITCHYARD_WEBHOOK_URL=(str, ""),
@@ -124,6 +126,14 @@ def matching(name: str, pattern: str, wanted: str) -> str:
     if not re.fullmatch(pattern, text):
         raise ImproperlyConfigured(f"{name} is {text[:40]!r}: give {wanted}.")
     return text
+
+
+def share(name: str) -> float:
+    """The variable's number, which lies between 0 and 1; ImproperlyConfigured otherwise."""
+    value: float = env.float(name)
+    if not 0 < value < 1:
+        raise ImproperlyConfigured(f"{name} is {value:g}: give a share between 0 and 1, as 0.05 is for 5 points.")
+    return value
 
 
 def local_secrets(path: Path) -> None:

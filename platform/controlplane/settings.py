@@ -8,7 +8,7 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 
 from controlplane.compute import COMPUTE, COMPUTE_DEFAULT, LEASE_SECONDS, RUN_LIMITS  # noqa: F401
-from controlplane.env import DATA, LOCAL, ROOT, broker_socket, env, has_own_broker, matching
+from controlplane.env import DATA, LOCAL, ROOT, broker_socket, env, has_own_broker, matching, share
 from controlplane.navigation import UNFOLD  # noqa: F401
 
 matching("SWITCHYARD_ENV", "local|production", "local or production")
@@ -266,6 +266,8 @@ RETENTION_DAYS = {  # for `prune`, which a new installation runs every night
     "datasets": 180,
     "records": 365,  # runs and their evaluations, pipelines, slots, notices
 }
+PROMOTION_MARGIN = share("SWITCHYARD_PROMOTION_MARGIN")  # no class may fall by so much
+PROMOTION_FLOOR = share("SWITCHYARD_PROMOTION_FLOOR")  # the recall that a new class must exceed
 REEVALUATION_ALPHA = 0.01  # a fall that chance makes once in a hundred re-evaluations is an alert
 _OUR_SERVER: dict[str, Any] = {
     "BACKEND": "inference.engines.remote.RemoteEngine",

@@ -59,6 +59,7 @@ WRONG = [
     ({"SWITCHYARD_PROXIES": "-1"}, "SWITCHYARD_PROXIES is '-1': give how many reverse proxies a request passes"),
     ({"SWITCHYARD_INFER_RATE": "10/fortnight"}, "SWITCHYARD_INFER_RATE is '10/fortnight': give requests, at most"),
     ({"REDIS_URL": "host:6379"}, "REDIS_URL is no URL that can be used: give one like redis://"),
+    ({"SWITCHYARD_PROMOTION_MARGIN": "5"}, "SWITCHYARD_PROMOTION_MARGIN is 5: give a share between 0 and 1"),
     ({"SWITCHYARD_LOCAL_SLOTS": "two"}, "SWITCHYARD_LOCAL_SLOTS: invalid literal for int()"),
     ({"SWITCHYARD_ENGINE_BATCH": "many"}, "SWITCHYARD_ENGINE_BATCH is 'many': give a whole number from 1 to 256."),
 ]

@@ -77,7 +77,7 @@ def goes_live(evaluated: Run, experts: list[str], folder: Path, settings: Any) -
     with engine_process(settings):
         get_engine.cache_clear()
         try:
-            stack = promote(evaluated.evaluation.version)
+            stack = promote(evaluated.evaluation.version, force_reason="It has hardly been trained.")
             body = {"image": base64.b64encode(png()).decode(), "prompt": "Open the marked day.", "max_tokens": 4}
             answer = make_client().post("/api/v1/infer/", body, format="json")
         finally:

@@ -8,7 +8,9 @@ from typing import Any, cast
 from django.contrib import admin, messages
 from django.contrib.auth.models import User
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404
+from django.urls import reverse
 
 from adapters.admin import AdapterAdmin, AdapterVersionAdmin
 from adapters.models import Adapter, AdapterVersion
@@ -21,6 +23,7 @@ from inference.engines.base import EngineError
 from inference.services import promote
 from workers.admin.fetching import FetchingAdmin
 from workers.admin.permissions import LaunchPermissions
+from workers.admin.promoting import DIALOG, PromotionForm
 from workers.models import Run
 from workers.services import launch, launch_expert_pipeline, launch_router_pipeline
 
@@ -61,7 +64,8 @@ class LaunchingAdapterAdmin(LaunchPermissions, FetchingAdmin, AdapterAdmin):
 class LaunchingVersionAdmin(LaunchPermissions, AdapterVersionAdmin):
     """The same, with the run that made it, and what can be done with it."""
 
-    actions = ["evaluate", "compare", "promote_router"]
+    actions = ["evaluate", "compare"]
+    actions_row = ["promote_router"]
     fields = ["adapter_link", "made_by", "trained_from", *AdapterVersionAdmin.fields[1:]]
     readonly_fields = fields
 
@@ -101,16 +105,17 @@ class LaunchingVersionAdmin(LaunchPermissions, AdapterVersionAdmin):
             what_serves = {"serving": True, "stack": True}
             self.apply(request, sorted(datasets), lambda name: launch(params={"dataset": name, **what_serves}, **asked))
 
-    @action(description="Put the selected router live", permissions=["promote"])
-    def promote_router(self, request: HttpRequest, queryset: QuerySet[AdapterVersion]) -> None:
-        """With the current version of each expert; refused without a better evaluation."""
-        if queryset.count() != 1:
-            self.message_user(request, "Select one version of a router.", messages.ERROR)
-            return
+    @action(description="Put live", permissions=["promote"], dialog=DIALOG)
+    def promote_router(self, request: HttpRequest, form: PromotionForm, object_id: str) -> HttpResponse:
+        """With the current version of each expert; refused by the rule, unless a reason is given to force it."""
+        version = get_object_or_404(AdapterVersion, pk=object_id)
         try:
-            self.apply(request, queryset, lambda version: promote(version, user=cast(User, request.user)))
-        except EngineError as error:
+            stack = promote(version, **form.asked, user=cast(User, request.user))
+        except (InputError, EngineError) as error:
             self.message_user(request, str(error), messages.ERROR)
+        else:
+            self.message_user(request, f"{stack} is live.", messages.SUCCESS)
+        return HttpResponse(headers={"HX-Redirect": reverse("admin:adapters_adapterversion_changelist")})
 
 
 def evaluation_of(version: AdapterVersion) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from unfold.widgets import (
 from adapters.models import Adapter
 from datasets_app.admin.base import ServiceAdmin, action, display, link, pretty
 from datasets_app.admin.filters import CREATED, one_of
-from datasets_app.admin.forms import JSONObjectField
+from datasets_app.admin.forms import JSONObjectField, comma_separated
 from datasets_app.errors import InputError
 from datasets_app.models import SourceDataset
 from workers.admin.account import AccountBanner
@@ -62,12 +62,28 @@ class PipelineForm(forms.ModelForm):  # type: ignore[type-arg]
     )
     live = forms.ChoiceField(
         choices=[
-            (Pipeline.Live.IF_BETTER.value, "if it beats the serving router"),
+            (Pipeline.Live.IF_BETTER.value, "if its evaluation shows a gain and no loss"),
             (Pipeline.Live.NEVER.value, "never: it waits as the challenger"),
         ],
         required=False,
         widget=UnfoldAdminSelectWidget,
         help_text="When the new router goes live.",
+    )
+    margin = forms.FloatField(
+        required=False,
+        widget=UnfoldAdminTextInputWidget,
+        help_text="No class that serves may fall by so much, as 0.05 for 5 points (default: the setting).",
+    )
+    floor = forms.FloatField(
+        required=False,
+        widget=UnfoldAdminTextInputWidget,
+        help_text="The recall that a new class must exceed, as 0.8 (default: the setting).",
+    )
+    drop = forms.CharField(
+        required=False,
+        max_length=4096,
+        widget=UnfoldAdminTextInputWidget,
+        help_text="Classes that serve and are to be removed, with commas between them.",
     )
     backend = BackendField(help_text="Where its steps run.")
     expert = forms.CharField(
@@ -154,15 +170,20 @@ class PipelineForm(forms.ModelForm):  # type: ignore[type-arg]
             "train": (wish["train"] or {}) | ACTIVATED[wish["activated"]] or None,
         }
         adapters = [adapter.name for adapter in wish["adapters"]]
-        live = wish["live"] or Pipeline.Live.IF_BETTER.value
+        promotion: dict[str, Any] = {
+            "live": wish["live"] or Pipeline.Live.IF_BETTER.value,
+            "margin": wish["margin"],
+            "floor": wish["floor"],
+            "drop": comma_separated(wish["drop"]) or None,
+        }
         match wish["kind"]:
             case Pipeline.Kind.ADD_EXPERT:
                 if not wish["source"]:
                     raise InputError("source: an expert needs its source dataset.")
                 files = {"source": wish["source"], "adapter": wish["files"] or None}
-                return add_expert(wish["expert"], **files, live=live, **given, **named)
+                return add_expert(wish["expert"], **files, **promotion, **given, **named)
             case Pipeline.Kind.RETRAIN_ROUTER:
-                return retrain_router(adapters=adapters or None, live=live, **given, **named)
+                return retrain_router(adapters=adapters or None, **promotion, **given, **named)
             case Pipeline.Kind.REEVALUATE:
                 return reevaluate(fresh_samples=wish["fresh_samples"], rollback=wish["rollback"], **named)
         chosen = {key: value for key, value in given.items() if value is not None}
@@ -181,6 +202,7 @@ class PipelineAdmin(AccountBanner, LaunchPermissions, ServiceAdmin):
     actions = ["cancel_pipelines", "retry_pipelines"]
     launch_fieldsets = [
         (None, {"fields": ["kind", "name", "live", "backend"]}),
+        ("To go live", {"fields": ["margin", "floor", "drop"]}),
         ("The expert to add", {"fields": ["expert", "source", "files"]}),
         (
             "The router",

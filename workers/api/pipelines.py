@@ -16,7 +16,7 @@ from rest_framework.views import APIView
 from adapters.api.versions import CARD
 from adapters.validation import MAX_PIXELS
 from datasets_app.api.server_text import ServerTextField
-from datasets_app.api.strict import NameField, StrictCharField, StrictIntegerField, StrictSerializer
+from datasets_app.api.strict import NameField, ShareField, StrictCharField, StrictIntegerField, StrictSerializer
 from workers import services
 from workers.api.runs import RunSerializer
 from workers.models import Pipeline
@@ -102,6 +102,11 @@ class SuccessorWish(TrainingWish):
 
     pipeline = NameField(required=False, help_text="Made up if absent.")
     live = serializers.ChoiceField(Pipeline.Live.choices, default=Pipeline.Live.IF_BETTER)
+    margin = ShareField(required=False, help_text="No class that serves may fall by so much; absent: the setting.")
+    floor = ShareField(required=False, help_text="The recall that a new class must exceed; absent: the setting.")
+    drop = serializers.ListField(
+        child=NameField(), min_length=1, max_length=256, required=False, help_text="Classes that serve and are removed."
+    )
     adapters = serializers.ListField(child=NameField(), min_length=1, max_length=256, required=False)
     negatives = serializers.ListField(child=NameField(), max_length=256, required=False)
     samples_per_class = StrictIntegerField(min_value=1, max_value=1_000_000, required=False)

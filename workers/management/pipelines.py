@@ -25,6 +25,9 @@ class PipelineCommand(FollowCommand):
         """What may differ from the serving router, and what happens at the end."""
         PipelineCommand.add_arguments(self, parser)
         parser.add_argument("--live", choices=Pipeline.Live.values, default=Pipeline.Live.IF_BETTER.value)
+        parser.add_argument("--margin", type=float, help="no class may fall by so much, as 0.05 (default: the setting)")
+        parser.add_argument("--floor", type=float, help="recall that a new class must exceed (default: the setting)")
+        parser.add_argument("--drop", nargs="+", metavar="CLASS", help="classes that serve and are to be removed")
         parser.add_argument("--negatives", nargs="+", metavar="NAME", help="sources of the label none")
         parser.add_argument("--samples-per-class", type=int, help="default: as for the serving router")
         parser.add_argument("--seed", type=int, help="default: as for the serving router")
@@ -45,7 +48,19 @@ class PipelineCommand(FollowCommand):
 
     def router_options(self, options: dict[str, Any]) -> dict[str, Any]:
         """Those of `add_router_arguments`, for the service."""
-        names = ("live", "negatives", "samples_per_class", "seed", "max_pixels", "train", "pipeline", "backend")
+        names = (
+            "live",
+            "margin",
+            "floor",
+            "drop",
+            "negatives",
+            "samples_per_class",
+            "seed",
+            "max_pixels",
+            "train",
+            "pipeline",
+            "backend",
+        )
         given = {key: options[key] for key in names}
         if options["activated"] is not None:
             given["train"] = {**(given["train"] or {}), "activated": options["activated"]}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import getpass
+import os
 from typing import Any
 
 from django.core.management.base import CommandError
@@ -21,3 +23,11 @@ class ServingCommand(InputCommand):
             return super().execute(*args, **options)
         except EngineError as error:
             raise CommandError(str(error), returncode=EXIT_ENGINE) from error
+
+
+def operator() -> str:
+    """Who runs the command, for the record."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        return f"user {os.getuid()}"

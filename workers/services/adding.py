@@ -13,6 +13,7 @@ from django.db import transaction
 from adapters.backbone.spec import fingerprint, pixel_budget
 from adapters.models import Adapter, AdapterVersion
 from adapters.models.adapter import NONE_LABEL
+from adapters.promotion.criteria import check_drop, promotion_criteria
 from adapters.selectors import champion
 from adapters.services import base_spec, check_adapter, configured_base, record_version, register_adapter, store_files
 from datasets_app.errors import InputError
@@ -63,6 +64,9 @@ def add_expert(
     adapter: str | Path | None = None,
     card: dict[str, Any] | None = None,
     live: str = Pipeline.Live.IF_BETTER,
+    margin: float | None = None,
+    floor: float | None = None,
+    drop: Sequence[str] | None = None,
     negatives: Sequence[str] | None = None,
     samples_per_class: int | None = None,
     seed: int | None = None,
@@ -74,7 +78,8 @@ def add_expert(
     user: User | None = None,
 ) -> Pipeline:
     """Add the expert `name` to what serves: check and register its files, train and evaluate a router that knows it,
-    too, and put that live if it beats the serving one (`live`: "if-better"), or leave that to people ("never").
+    too, and put that live if the promotion rule approves of it (`live`: "if-better"), or leave that to people
+    ("never"). `margin` and `floor` are the rule's, `drop` names classes that serve and that the new router is to lose.
 
     `source` is the expert's source dataset, a folder or a registered name; `adapter` the folder of its files, without
     which the expert is trained first, as an activated LoRA if the router is one. Either folder may be `volume:path`:
@@ -84,6 +89,7 @@ def add_expert(
     """
     check_name(name, "adapter name")
     policy = _policy(live)
+    promotion_criteria(margin, floor)
     if backend:
         get_compute(backend)  # InputError where there is none
     if card is not None and adapter is None:
@@ -94,12 +100,14 @@ def add_expert(
         negatives=negatives, samples_per_class=samples_per_class, seed=seed, max_pixels=max_pixels, train=train
     )
     wish = asked(expert=name, source=label, trained=adapter is None, card=card, train_expert=train_expert) | router
+    wish |= asked(margin=margin, floor=floor, drop=drop)
     if pipeline and (done := fulfilled(Pipeline.Kind.ADD_EXPERT, check_name(pipeline, "pipeline name"), policy, wish)):
         return done
     before = _lineage()
     pixels = _pixels(before, max_pixels)
-    labels = tuple(dict.fromkeys((*before.labels, name)))
-    drawn = _drawn(before, labels, negatives, samples_per_class, seed)
+    labels = tuple(dict.fromkeys((*(label for label in before.labels if label not in (drop or ())), name)))
+    drawn = _drawn(before, labels, _negatives(negatives, drop), samples_per_class, seed)
+    _check_classes(drawn, drop or ())
     drawn["sources"] = {label: other for label, other in drawn.get("sources", {}).items() if label != name}
     if len(labels) + bool(drawn["negatives"]) < 2:
         raise InputError(
@@ -132,6 +140,9 @@ def add_expert(
 def retrain_router(
     *,
     live: str = Pipeline.Live.IF_BETTER,
+    margin: float | None = None,
+    floor: float | None = None,
+    drop: Sequence[str] | None = None,
     adapters: Sequence[str] | None = None,
     negatives: Sequence[str] | None = None,
     samples_per_class: int | None = None,
@@ -142,11 +153,13 @@ def retrain_router(
     backend: str | None = None,
     user: User | None = None,
 ) -> Pipeline:
-    """Train the serving router anew, from its sources as they are now, and put it live if it beats the serving one.
+    """Train the serving router anew, from its sources as they are now, and put it live if the promotion rule approves.
 
-    What is not given stays as it was. InputError if a source cannot be read any more.
+    What is not given stays as it was; `margin`, `floor` and `drop` as for `add_expert`. InputError if a source cannot
+    be read any more, or a class that serves would be lost that `drop` does not name.
     """
     policy = _policy(live)
+    promotion_criteria(margin, floor)
     wish = asked(
         adapters=adapters,
         negatives=negatives,
@@ -154,6 +167,9 @@ def retrain_router(
         seed=seed,
         max_pixels=max_pixels,
         train=train,
+        margin=margin,
+        floor=floor,
+        drop=drop,
     )
     if pipeline and (
         done := fulfilled(Pipeline.Kind.RETRAIN_ROUTER, check_name(pipeline, "pipeline name"), policy, wish)
@@ -161,7 +177,9 @@ def retrain_router(
         return done
     before = _lineage()
     pixels = _pixels(before, max_pixels)
-    drawn = _drawn(before, tuple(adapters or before.labels), negatives, samples_per_class, seed)
+    labels = tuple(adapters or (label for label in before.labels if label not in (drop or ())))
+    drawn = _drawn(before, labels, _negatives(negatives, drop), samples_per_class, seed)
+    _check_classes(drawn, drop or ())
     fetches = []
     for row in _sources(drawn):
         if row.origin:
@@ -176,6 +194,22 @@ def retrain_router(
 
     stem = f"retrain-{before.router}"
     return launch_plan(Plan(Pipeline.Kind.RETRAIN_ROUTER, pipeline, stem, steps, policy, wish, backend), user)
+
+
+def _negatives(negatives: Sequence[str] | None, drop: Sequence[str] | None) -> Sequence[str] | None:
+    """No negatives where their class is to be dropped."""
+    return [] if negatives is None and NONE_LABEL in (drop or ()) else negatives
+
+
+def _check_classes(drawn: dict[str, Any], drop: Sequence[str]) -> None:
+    """InputError unless the new router will know every class that serves but those to drop, and none of these."""
+    serving = champion()
+    labels = [*drawn["adapters"], *([NONE_LABEL] if drawn["negatives"] else [])]
+    check_drop(drop, serving, labels)
+    lost = set(serving.router.card["labels"]) - {*labels, *drop} if serving else set()
+    if lost:
+        names = ", ".join(sorted(lost))
+        raise InputError(f"drop: the new router would not know {names}, which serves: name it there to remove it.")
 
 
 def _policy(live: str) -> str:

@@ -19,6 +19,8 @@ from django.db.models import F
 from django.utils import timezone
 
 from adapters.models import Alias, Evaluation, Stack
+from adapters.promotion.comparing import compare_stacks
+from adapters.promotion.criteria import promotion_criteria
 from adapters.selectors import champion, spec_of
 from adapters.services import build_stack, move_alias, switch_champion
 from adapters.switch import Switch, way_back
@@ -26,7 +28,6 @@ from datasets_app.errors import InputError
 from datasets_app.room import explain
 from datasets_app.text import plain
 from inference.engines.base import EngineError
-from inference.judgement import judge
 from workers.models import Pipeline, Run
 from workers.selectors import with_runs
 from workers.services.clock import is_to_come
@@ -128,13 +129,14 @@ def _challenge(pipeline: Pipeline, steps: list[Run]) -> Conclusion:
     stack = evaluation.stack or build_stack(evaluation.version)
     if serving is not None and serving.pk == stack.pk:
         return Conclusion(Status.SUCCEEDED, f"Nothing new: this stack serves already.{_reused(steps)}")
-    judgement = judge(stack, serving, evaluation)
-    words = f"{judgement.words}{_reused(steps)}"
-    if not judgement.may_serve:
-        return Conclusion(Status.SUCCEEDED, f"{words} The serving router stays.")
+    wish = {name: pipeline.wish[name] for name in ("margin", "floor", "drop") if name in pipeline.wish}
+    decision = compare_stacks(stack, serving, promotion_criteria(**wish))
+    words = f"{decision.reason}{_reused(steps)}"
+    if not decision.approved:
+        return Conclusion(Status.SUCCEEDED, f"{words} {'The serving router stays' if serving else 'No router serves'}.")
     if pipeline.live == Pipeline.Live.NEVER:
         return Conclusion(Status.SUCCEEDED, f"{words} It waits as the challenger.", challenger=stack)
-    return Conclusion(Status.SUCCEEDED, f"{words} It is live.", Switch(stack, serving, evaluation))
+    return Conclusion(Status.SUCCEEDED, f"{words} It is live.", Switch(stack, serving, decision.evaluation))
 
 
 def _vigil(pipeline: Pipeline, steps: list[Run]) -> Conclusion:

@@ -11,10 +11,10 @@ from django.utils import timezone
 
 from adapters.models import Evaluation, Stack
 from adapters.promotion.paired import Outcome, compare
+from adapters.promotion.samples import routed_right, shared
 from adapters.promotion.statistics import fisher
 from adapters.selectors import baseline_of, champion
 from datasets_app.errors import InputError
-from inference.judgement import routed_right
 from workers.models import Pipeline, Run
 from workers.services.adding import Lineage, lineage_of
 from workers.services.pipelines import Plan, Step, asked, launch_plan
@@ -97,13 +97,13 @@ def fall(then: Evaluation, now: Evaluation) -> tuple[bool, str]:
     """Whether `now` is significantly below `then`, and that in words."""
     alpha = settings.REEVALUATION_ALPHA
     figures = f"{now.accuracy:.1%} of {now.samples} samples, at promotion {then.accuracy:.1%} of {then.samples}"
-    try:
-        verdict = compare(routed_right(then), routed_right(now), alpha)
-    except ValueError:  # other samples
+    same = shared(routed_right(then), routed_right(now))
+    if then.dataset_digest != now.dataset_digest or not same[0]:
         right = [round(row.accuracy * row.samples) for row in (then, now)]
         p = fisher(right[0], then.samples, right[1], now.samples)
         words = f"On fresh samples {figures} (exact one-sided Fisher test, p = {p:.3g})"
         return p <= alpha, words + (": a significant fall." if p <= alpha else ": no significant fall.")
+    verdict = compare(*same, alpha)
     is_worse = verdict.outcome == Outcome.WORSE
     words = f"On the held-out samples {figures} (exact McNemar test, p = {verdict.p:.3g})"
     return is_worse, words + (": a significant fall." if is_worse else ": no significant fall.")

@@ -6,14 +6,15 @@ from typing import Any
 
 from rest_framework.test import APIClient
 
-from adapters.models import Alias
+from adapters.models import Alias, Promotion
 from tests.cast import make_champion, make_evaluation, make_experts, make_router, make_version
 
 URL = "/api/v1/adapters/router/promote/"
 
 
-def test_an_evaluated_router_goes_live(staff: APIClient, engine: Any) -> None:
+def test_an_evaluated_router_goes_live(staff: APIClient, engine: Any, settings: Any) -> None:
     """Its stack is deployed, and is the champion."""
+    settings.PROMOTION_FLOOR = 0.5
     make_experts()
     version = make_router()
     make_evaluation(version)
@@ -31,14 +32,18 @@ def test_one_without_evidence_does_not(staff: APIClient, engine: Any) -> None:
     make_router()
     assert staff.post(URL).status_code == 400
     assert not Alias.objects.exists()
-    assert staff.post(URL, {"force": True}, format="json").status_code == 200
+    assert staff.post(URL, {"force": True}, format="json").status_code == 400
+    assert staff.post(URL, {"force_reason": " "}, format="json").status_code == 400
+    assert not Alias.objects.exists()
+    assert staff.post(URL, {"force_reason": "The old one is down."}, format="json").status_code == 200
+    assert Promotion.objects.get().reason == "Forced: The old one is down."
 
 
 def test_an_older_version_can_be_named(staff: APIClient, engine: Any) -> None:
     """By its number."""
     router = make_champion().router
     make_version(router.adapter, labels=("calendar",))
-    response = staff.post(URL, {"version": 1, "force": True}, format="json")
+    response = staff.post(URL, {"version": 1, "force_reason": "Back."}, format="json")
     assert response.json()["router"]["number"] == 1
     assert staff.post(URL, {"version": 9}, format="json").status_code == 404
 

@@ -17,7 +17,6 @@ from adapters.switch import Switch
 from tests.cast import (
     EXPERTS,
     make_champion,
-    make_evaluation,
     make_experts,
     make_routing_dataset,
     make_run,
@@ -206,24 +205,38 @@ def test_datasets_are_preprocessed(root: Client) -> None:
     assert set(Run.objects.values_list("params__dataset", flat=True)) == {dataset.name, "calendar"}
 
 
-def test_versions_are_evaluated_and_promoted(root: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A trained version on its dataset; one router at a time goes live."""
-    stack = make_champion()
-    dataset = make_routing_dataset()
+def test_versions_are_evaluated_on_what_they_were_trained_from(root: Client) -> None:
+    stack, dataset = make_champion(), make_routing_dataset()
     make_run("train-1", Status.SUCCEEDED, kind="train", adapter_version=stack.router, params={"dataset": dataset.name})
-    versions = "/admin/adapters/adapterversion/"
-    act(root, versions, "evaluate", stack.router)
+    act(root, "/admin/adapters/adapterversion/", "evaluate", stack.router)
     assert Run.objects.get(kind="evaluate").params["run"] == "train-1"
 
-    Alias.objects.all().delete()
-    make_evaluation(stack.router)
+
+def test_a_router_goes_live_by_a_dialog_that_asks_for_the_reason_where_the_rule_refuses(
+    root: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And for the classes to drop."""
     monkeypatch.setattr(
         "inference.services.get_engine", lambda: type("Engine", (), {"deploy": lambda self, stack: None})()
     )
-    (message,) = act(root, versions, "promote_router", stack.router, stack.experts.all()[0])
-    assert "Select one" in message
-    act(root, versions, "promote_router", stack.router)
-    assert Alias.objects.get().stack == stack
+    serving = make_champion()
+    router = make_version(serving.router.adapter, ("calendar",))
+    versions = "/admin/adapters/adapterversion/"
+    url = reverse("admin:adapters_adapterversion_promote_router", args=[router.pk])
+    assert url in root.get(versions).content.decode()
+    assert "force_reason" in root.get(url).content.decode()
+
+    def put_live(**fields: str) -> str:
+        response = root.post(url, {"_form_submitted": "on", "drop": "", "force_reason": "", **fields})
+        assert response["HX-Redirect"] == versions
+        return root.get(versions).content.decode()
+
+    assert "was never evaluated" in put_live()
+    assert "is no class that serves" in put_live(drop="claim-window, nothing")
+    assert Alias.objects.get().stack == serving
+    put_live(drop="claim-window", force_reason="The window is gone.")
+    assert Alias.objects.get().stack.router == router
+    assert "Forced: The window is gone." in root.get("/admin/adapters/promotion/").content.decode()
 
 
 def test_a_router_and_what_serves_are_evaluated_with_their_experts(root: Client) -> None:

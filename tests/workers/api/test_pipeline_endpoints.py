@@ -101,6 +101,8 @@ def test_an_expert_is_added_by_one_request(samples: dict[str, Path]) -> None:
         "source": str(samples["provider-select"]),
         "pipeline": "add",
         "live": "never",
+        "margin": 0.02,
+        "floor": 0.9,
         "samples_per_class": 9,
         "max_pixels": 16 * 1024,
     }
@@ -108,6 +110,7 @@ def test_an_expert_is_added_by_one_request(samples: dict[str, Path]) -> None:
     assert response.status_code == 201, response.content
     pipeline = response.json()
     assert (pipeline["name"], pipeline["kind"], pipeline["live"]) == ("add", "add_expert", "never")
+    assert (pipeline["wish"]["margin"], pipeline["wish"]["floor"]) == (0.02, 0.9)
     assert pipeline["runs"][2]["params"]["adapters"] == [*EXPERTS, "provider-select"]
     assert pipeline["runs"][3]["params"]["max_pixels"] == 16 * 1024
     assert pipeline["runs"][-1]["params"]["serving"] is True
@@ -130,6 +133,10 @@ def test_an_expert_is_added_by_one_request(samples: dict[str, Path]) -> None:
         {"kind": "add_expert", "name": "x", "source": "/nowhere", "adapters": ["calendar"]},
         {"kind": "expert", "adapter": "nobody"},
         {"kind": "retrain_router", "seed": "1"},
+        {"kind": "retrain_router", "margin": 0},
+        {"kind": "retrain_router", "margin": "0.1"},
+        {"kind": "retrain_router", "floor": True},
+        {"kind": "retrain_router", "drop": ["nothing"]},
         {"kind": "retrain_router", "max_pixels": 1000},
         {"kind": "router", "adapters": ["calendar", "claim-window"], "max_pixels": 2**40},
         {"kind": "reevaluate", "fresh_samples": -1},

@@ -186,6 +186,9 @@ def test_pixels_of_the_serving_router_that_the_base_cannot_keep_to_are_refused_l
         ({"negatives": ["nothing"]}, "no source dataset 'nothing'"),
         ({"samples_per_class": 0}, "samples_per_class"),
         ({"live": "always"}, "live: 'always'"),
+        ({"margin": 5.0}, "margin: 5 is no share between 0 and 1"),
+        ({"floor": 0.0}, "floor: 0 is no share between 0 and 1"),
+        ({"drop": ["nothing"]}, "drop: 'nothing' is no class that serves; there are: calendar, claim-window"),
         ({"pipeline": "a b"}, "pipeline name"),
     ],
 )
@@ -194,6 +197,17 @@ def test_what_cannot_work_queues_nothing(serving: None, source: Path, change: di
         add_expert(**{"name": "provider-select", "source": source, **change})
     assert not Pipeline.objects.exists()
     assert not Run.objects.exclude(name__startswith="old").exists()
+
+
+def test_no_class_is_lost_that_was_not_named_to_be_dropped(serving: None, source: Path) -> None:
+    with pytest.raises(InputError, match=r"drop: the new router would not know claim-window, which serves"):
+        retrain_router(adapters=["calendar"], negatives=["other"])
+    with pytest.raises(InputError, match=r"drop: the new router knows 'calendar'"):
+        retrain_router(adapters=["calendar", "claim-window"], drop=["calendar"])
+    pipeline = add_expert("provider-select", source=source, drop=["claim-window"], margin=0.02)
+    drawn = next(run for run in pipeline.steps if run.kind == Run.Kind.GENERATE_DATASET)
+    assert drawn.params["adapters"] == ["calendar", "provider-select"]
+    assert (pipeline.wish["drop"], pipeline.wish["margin"]) == (["claim-window"], 0.02)
 
 
 def test_of_an_expert_with_broken_files_nothing_stays(serving: None, source: Path, tmp_path: Path) -> None:

@@ -140,6 +140,24 @@ def test_the_command_says_what_is_live_and_records_who(
 
 def test_a_promotion_records_who(first: Stack, engine: RecordingEngine) -> None:
     user = User.objects.create_user("operator")
-    promote(next_stack(first).router, force=True, user=user)
+    promote(next_stack(first).router, force_reason="To go on.", user=user)
     made = Promotion.objects.latest("id")
-    assert (made.created_by, made.reason, made.is_rollback) == (user, "Forced.", False)
+    assert (made.created_by, made.reason, made.is_rollback) == (user, "Forced: To go on.", False)
+
+
+def test_the_promote_command_prints_the_figure_with_its_interval_and_the_reason(
+    first: Stack, engine: RecordingEngine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LOGNAME", "ada")
+    second = next_stack(first)
+    with pytest.raises(CommandError, match="was never evaluated"):
+        call_command("promote", "router")
+    call_command("promote", "router", force="The old one is down")
+    live, figure, reason = capsys.readouterr().out.splitlines()
+    assert live == f"router v2 is live: {second.digest}"
+    assert figure == "It was never evaluated."
+    assert reason == "Forced: The old one is down (ada, on the command line)"
+    evaluation = make_evaluation(second.router)
+    Promotion.objects.filter(stack=second).update(evaluation=evaluation)
+    call_command("promote", "router")
+    assert "router v2 on routing_20260101_120000: 95.0% (83.5%-98.6%)" in capsys.readouterr().out

@@ -6,11 +6,11 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from adapters.models import AdapterVersion
+from adapters.models import AdapterVersion, Promotion
 from adapters.selectors import get_adapter
 from datasets_app.errors import InputError
 from inference.services import promote
-from workers.management.serving import ServingCommand
+from workers.management.serving import ServingCommand, operator
 from workers.models import Run
 
 
@@ -22,13 +22,20 @@ class Command(ServingCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """NAME."""
         parser.add_argument("name", help="a train run, or a router for its current version")
-        parser.add_argument("--force", action="store_true", help="without the comparison of evaluations")
+        parser.add_argument("--drop", nargs="+", metavar="CLASS", default=[], help="classes that serve and may be lost")
+        parser.add_argument("--force", metavar="REASON", help="without the comparison of evaluations; is recorded")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Call the service."""
+        """Call the service, and print what it was decided on."""
         version = find_version(options["name"])
-        stack = promote(version, force=options["force"])
+        force = options["force"]
+        reason = f"{force} ({operator()}, on the command line)" if force and force.strip() else force
+        stack = promote(version, drop=options["drop"], force_reason=reason)
         self.say(f"{version} is live: {stack.digest}")
+        made = Promotion.objects.filter(stack=stack).select_related("evaluation__version__adapter").first()
+        if made is not None:
+            self.say(str(made.evaluation or "It was never evaluated."))
+            self.say(made.reason)
 
 
 def find_version(name: str) -> AdapterVersion:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import getpass
-import os
 from typing import Any
 
 from django.core.management.base import CommandParser
 
 from adapters.selectors import get_stack
 from inference.services import roll_back
-from workers.management.serving import ServingCommand
+from workers.management.serving import ServingCommand, operator
 
 
 class Command(ServingCommand):
@@ -26,12 +24,5 @@ class Command(ServingCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Call the service."""
         stack = get_stack(options["stack"]) if options["stack"] else None
-        stack = roll_back(stack, reason=f"{options['reason']} ({_operator()}, on the command line)")
+        stack = roll_back(stack, reason=f"{options['reason']} ({operator()}, on the command line)")
         self.say(f"{stack.router} is live again: {stack.digest}")
-
-
-def _operator() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user without a name
-        return f"user {os.getuid()}"
