@@ -109,3 +109,10 @@ def prepared_for(run: Run, base: str, version: AdapterVersion | None = None) -> 
         words = "was prepared as for this work has been deleted, or is for another base model: launch all of it anew."
         raise InputError(f"What dataset {name!r} {words}")
     return prepared
+
+
+def trained_on(version: AdapterVersion) -> list[PreparedDataset]:
+    """What trainings that made these very files have read, as far as it is still there."""
+    runs = Run.objects.filter(adapter_version__digest=version.digest, kind=Run.Kind.TRAIN).order_by()
+    keys = set(runs.filter(inputs__has_key="prepared_dataset").values_list("inputs__prepared_dataset", flat=True))
+    return list(PreparedDataset.objects.filter(pk__in=keys).order_by("pk"))

@@ -205,3 +205,18 @@ def test_a_folder_is_prepared_as_what_it_was_registered_as(make: Any, format: st
     made = make("calendar") if format == "llava" else make()
     run = Run(name="prepare", kind="preprocess", params={"dataset": made.name}, backend="local")
     assert get_kind("preprocess").resolve(run).spec["format"] == format
+
+
+def test_an_evaluation_is_told_what_its_version_was_trained_on(source: SourceDataset, tmp_path: Path) -> None:
+    """Whatever dataset it asks about; and nothing of files from elsewhere."""
+    learnt = prepare(source, tmp_path / "learnt")
+    train_by_hand(tmp_path)
+    other = make_source("other")
+    prepare(other, tmp_path / "other")
+    run = launch("evaluate", {"adapter": "calendar", "dataset": "other"}, name="elsewhere")
+    resolved = get_kind(run.kind).resolve(run)
+    assert resolved.spec["trained_on"] == [str(tmp_path / "learnt")]
+    assert resolved.digests[learnt.path] == learnt.digest
+    add_version(register_adapter("calendar"), write_expert(tmp_path / "imported", with_card=False))
+    run = launch("evaluate", {"adapter": "calendar", "dataset": "other"}, name="imported")
+    assert get_kind(run.kind).resolve(run).spec["trained_on"] == []

@@ -17,7 +17,7 @@ from workers.kinds.base import Params as BaseParams
 from workers.kinds.base import Resolved
 from workers.kinds.outputs import keep
 from workers.models import Run
-from workers.selectors import find_dataset, prepared_for
+from workers.selectors import find_dataset, prepared_for, trained_on
 
 
 class Params(BaseParams):
@@ -95,6 +95,9 @@ def resolve(run: Run) -> Resolved:
         digests[path] = version.digest
         return path
 
+    learnt = trained_on(version)
+    spec["trained_on"] = [row.path for row in learnt]
+    digests |= {row.path: row.digest for row in learnt}
     if version.adapter.kind == Adapter.Kind.EXPERT:
         spec["expert"] = folder(version)
         return Resolved(spec, inputs, digests, owner=str(version))

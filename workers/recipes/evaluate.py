@@ -21,6 +21,7 @@ from datasets_app.errors import InputError
 from datasets_app.names import check_name
 from workers.recipes.device import pick_device
 from workers.recipes.evaluation.samples import Questions, read_questions
+from workers.recipes.evaluation.trained import leave_out_trained
 from workers.recipes.job import Job, RecipeSpec
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class Spec(RecipeSpec):
     router: Path | None = Field(None, description="folder of the router's adapter")
     expert: Path | None = Field(None, description="folder of an expert's adapter, to evaluate it alone")
     experts: dict[str, Path] = Field({}, description="folders of the stack's experts by name")
+    trained_on: tuple[Path, ...] = Field((), description="what preprocess made and the subject learnt: left out")
     base: str = Field(str(TINY_BASE), description="base model: a folder or a hub id")
     base_revision: str | None = Field(None, description="commit of a base model from the hub")
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N")
@@ -85,7 +87,9 @@ def run(spec: Spec, job: Job) -> dict[str, Any]:
     questions = read_questions(spec.data, spec.split, spec.max_samples)
     if (questions.kind == "expert") != (spec.kind == "expert"):
         raise InputError(f"data: {str(spec.data)!r} has {questions.kind} samples, the subject is of kind {spec.kind}.")
+    questions, left_out = leave_out_trained(questions, spec.trained_on)
     report, outcomes = _examine(spec, questions, job)
+    report["left_out"] = left_out
     text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
     (job.out / "report.json").write_text(text, encoding="utf-8")
     write_page(report, outcomes, job.out / "report.html")

@@ -14,13 +14,15 @@ from adapters.card import AdapterCard
 from datasets_app.errors import InputError
 from inference.engines.types import AdapterRef, Decision, Request, StackedResult, StackSpec
 from inference.routing.metrics import wilson
+from tests.workers.recipes.conftest import SEED
 from tests.workers.recipes.recording import RecordingJob
-from workers.recipes import evaluate, train
+from workers.recipes import evaluate, generate_dataset, preprocess, train
 from workers.recipes.evaluate import Spec
 from workers.recipes.evaluation.figures import report
 from workers.recipes.evaluation.outcomes import Examiner, Outcome
 from workers.recipes.evaluation.page import write_page
 from workers.recipes.evaluation.samples import Questions, Sample, read_questions
+from workers.recipes.evaluation.trained import leave_out_trained
 
 pytestmark = pytest.mark.long
 
@@ -169,6 +171,40 @@ def test_a_trained_router_is_evaluated(trained_router: RecordingJob, prepared_fo
     assert made["latency_ms"]["n"] == 2
     assert "Drawn screens." in (job.out / "report.html").read_text()
     assert job.reports[-1][:3] == ("evaluate", 48, 48)
+
+
+def test_samples_that_a_router_was_trained_on_are_left_out_by_their_content(
+    screens: dict[str, Path], prepared_folder: Path, tmp_path: Path
+) -> None:
+    """Also of a dataset of another seed, where they have other names."""
+    job = RecordingJob(tmp_path / "drawn")
+    sources = [{"label": kind, "path": path, "negative": kind == "other"} for kind, path in screens.items()]
+    spec = {"sources": sources, "samples_per_class": 10, "split": [0, 0, 1], "seed": 7}
+    generate_dataset.run(generate_dataset.Spec.model_validate(spec), job)
+    asked = read_questions(job.out, "eval", None)
+    trained = [sample for side in ("train", "val") for sample in read_questions(prepared_folder, side, None).samples]
+    known = {sample.image() for sample in trained}
+    left, count = leave_out_trained(asked, [prepared_folder])
+    assert count == sum(sample.image() in known for sample in asked.samples) > 0
+    assert len(left.samples) == len(asked.samples) - count
+    assert not any(sample.image() in known for sample in left.samples)
+    assert leave_out_trained(asked, []) == (asked, 0)
+    held_out = read_questions(prepared_folder, "eval", None)
+    assert leave_out_trained(held_out, [prepared_folder]) == (held_out, 0)
+    with pytest.raises(InputError, match="trained on every sample"):
+        leave_out_trained(read_questions(prepared_folder, "train", None), [prepared_folder])
+
+
+def test_a_report_says_how_many_samples_were_left_out(
+    trained_router: RecordingJob, prepared_folder: Path, screens: dict[str, Path], tmp_path: Path
+) -> None:
+    learnt, job = RecordingJob(tmp_path / "learnt"), RecordingJob(tmp_path / "job")
+    preprocess.run(preprocess.Spec(dataset=screens["calendar"], seed=SEED + 1), learnt)
+    asked: dict[str, Any] = {"data": prepared_folder, "router": trained_router.out, "threads": 1, "latency_samples": 0}
+    made = evaluate.run(Spec(**asked, trained_on=(learnt.out,)), job)
+    assert made["left_out"] > 0
+    assert made["headline"]["n"] == 48 - made["left_out"]
+    assert f"{made['left_out']} more that the adapter was trained on" in (job.out / "report.html").read_text()
 
 
 def test_a_stack_and_an_expert_are_evaluated(

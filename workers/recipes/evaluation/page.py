@@ -42,6 +42,8 @@ def write_page(report: Mapping[str, Any], outcomes: Sequence[Outcome], path: Pat
 def _facts(report: Mapping[str, Any]) -> str:
     data, subject = report["data"], report["subject"]
     rows = [("Samples", f"{data['n']} of split {data['split']}"), ("Dataset", data["dataset"])]
+    if report.get("left_out"):
+        rows.append(("Left out", f"{report['left_out']} more that the adapter was trained on"))
     rows += [(name.capitalize(), digest) for name, digest in subject.items() if isinstance(digest, str)]
     rows += [(f"Expert {name}", digest) for name, digest in subject["experts"].items()]
     cells = (f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in rows)
