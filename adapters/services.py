@@ -26,6 +26,7 @@ from adapters.validation import adapter_root, validate_adapter, validate_card
 from datasets_app.errors import InputError
 from datasets_app.models import RoutingDataset, SourceDataset
 from datasets_app.names import check_name
+from datasets_app.paths import existing_folder
 from datasets_app.places import is_place
 
 
@@ -138,9 +139,7 @@ def store_files(
     """
     if is_place(directory):
         raise InputError(f"{directory} lies on a volume: a run of kind fetch brings it here and registers it.")
-    folder = Path(directory).expanduser()
-    if not folder.is_dir():
-        raise InputError(f"{directory} is not a folder with adapter files.")
+    folder = existing_folder(directory, "The folder of adapter files")
     if card is not None and (adapter_root(folder) / CARD_FILE).exists():
         raise InputError(OWN_CARD)
     stored = store().add(

@@ -41,8 +41,11 @@ class AdapterFacts:
 def adapter_root(directory: Path) -> Path:
     """The folder that holds the adapter's files: `directory` or its `final/` subfolder."""
     for root in (directory, directory / "final"):
-        if (root / CONFIG_FILE).is_file():
-            return root
+        try:
+            if (root / CONFIG_FILE).is_file():
+                return root
+        except OSError as error:
+            raise InputError(f"{CONFIG_FILE} cannot be read: {error.strerror}.") from error
     raise InputError(f"{CONFIG_FILE} is missing: neither the folder nor its final/ subfolder has it.")
 
 

@@ -8,10 +8,10 @@ from typing import Any
 from django.db import transaction
 
 from datasets_app.errors import InputError
-from datasets_app.folders import existing_folder
 from datasets_app.formats import SourceFacts, inspect_source
 from datasets_app.models import PreparedDataset, RoutingDataset, SourceDataset
 from datasets_app.names import check_name
+from datasets_app.paths import existing_folder
 from datasets_app.places import is_place
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+import structlog
 from django.core.exceptions import ImproperlyConfigured
 
 from controlplane.compute import COMPUTE, COMPUTE_DEFAULT, LEASE_SECONDS, RUN_LIMITS  # noqa: F401
@@ -290,6 +291,17 @@ if env.str("SWITCHYARD_ENGINE") not in ENGINES:
     raise ImproperlyConfigured(f"SWITCHYARD_ENGINE must be one of {', '.join(ENGINES)}.")
 ENGINE = ENGINES[env.str("SWITCHYARD_ENGINE")]
 ENGINE_ON_MODAL = env.str("SWITCHYARD_ENGINE") == "modal"
+
+structlog.configure(
+    processors=[
+        structlog.stdlib.filter_by_level,
+        structlog.contextvars.merge_contextvars,
+        # A line of the log as any other. By default the values of local variables are rendered, also those of requests.
+        structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
+    ],
+    logger_factory=structlog.stdlib.LoggerFactory(),
+    cache_logger_on_first_use=True,
+)
 
 LOGGING = {
     "version": 1,

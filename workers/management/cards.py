@@ -8,8 +8,8 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from adapters.card import CARD_FILE
-from adapters.validation import read_small
-from datasets_app.errors import InputError
+from adapters.validation import MAX_JSON_BYTES
+from datasets_app.paths import read_file
 from datasets_app.strict_json import json_object
 
 
@@ -23,8 +23,4 @@ def read_card(file: str | Path | None) -> dict[str, Any] | None:
     """The fields in `file`; None without one."""
     if file is None:
         return None
-    path = Path(file).expanduser()
-    try:
-        return json_object(read_small(path), path.name)
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}.") from error
+    return json_object(read_file(file, "The card", MAX_JSON_BYTES), Path(file).name)

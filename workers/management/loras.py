@@ -10,9 +10,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from adapters.validation import adapter_root
 from datasets_app.errors import InputError
 from datasets_app.names import check_name
+from datasets_app.paths import read_file, resolved
 from datasets_app.places import Place
 from datasets_app.strict_json import json_object
 
+MAX_BYTES = 16 * 2**20
 DEFAULT_FILE = "config/loras.json"
 
 
@@ -34,7 +36,7 @@ class Entry(BaseModel):
         volume = Path(settings.VOLUMES_ROOT) / check_name(self.volume, "volume")
         if not volume.is_dir():
             return None
-        folder = (volume / self.path).resolve()
+        folder = resolved(volume / self.path, "The path")
         if not folder.is_relative_to(volume.resolve()):
             raise InputError(f"path {self.path!r} leaves its volume.")
         return adapter_root(folder)
@@ -51,9 +53,7 @@ class Loras(BaseModel):
 def read(file: Path) -> Loras:
     """The file, checked."""
     try:
-        return Loras.model_validate(json_object(file.read_bytes(), str(file)))
-    except OSError as error:
-        raise InputError(f"{file} cannot be read: {error.strerror}.") from error
+        return Loras.model_validate(json_object(read_file(file, "The list of adapters", MAX_BYTES), str(file)))
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])

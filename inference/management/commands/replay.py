@@ -7,11 +7,14 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from datasets_app.errors import InputError
+from datasets_app.formats.pictures import MAX_BYTES
 from datasets_app.management.base import InputCommand
+from datasets_app.paths import read_file
 from inference.engines import wire
 from inference.engines.base import EngineError
 from inference.replaying import replay
+
+MAX_RECEIPT = 2**20
 
 
 class Command(InputCommand):
@@ -26,9 +29,9 @@ class Command(InputCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Call the service."""
-        receipt = wire.load_receipt(_read(options["receipt"]))
+        receipt = wire.load_receipt(read_file(options["receipt"], "The receipt", MAX_RECEIPT))
         try:
-            again = replay(receipt, _read(options["image"]))
+            again = replay(receipt, read_file(options["image"], "The image", MAX_BYTES))
         except EngineError as error:
             raise CommandError(str(error)) from error
         self.say(again.label if again.text is None else f"{again.label}: {again.text}")
@@ -37,10 +40,3 @@ class Command(InputCommand):
         if not again.same:
             raise CommandError("The answer is not the same.", returncode=1)
         self.say("The answer is the same.")
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}.") from error

@@ -89,6 +89,9 @@ def test_files_come_with_it_or_it_does_not(monkeypatch: pytest.MonkeyPatch) -> N
         {"name": "x", "base": "other"},
         {"name": "x", "current": 1},
         {"name": "x", "path": "/x\0"},
+        {"name": "x", "path": "/" + "x" * 300},
+        {"name": "x", "path": "~nobody-here/x"},
+        {"name": "x", "path": "/dev/null/x"},
         [],
     ],
 )

@@ -129,6 +129,8 @@ def test_an_expert_is_added_by_one_request(samples: dict[str, Path]) -> None:
         {"kind": ["router"]},
         {"kind": "add_expert"},
         {"kind": "add_expert", "name": "x", "source": "/nowhere"},
+        {"kind": "add_expert", "name": "x", "source": "/" + "x" * 300},
+        {"kind": "add_expert", "name": "x", "source": "~nobody-here/x"},
         {"kind": "add_expert", "name": "x", "source": "/nowhere", "live": "always"},
         {"kind": "add_expert", "name": "x", "source": "/nowhere", "adapters": ["calendar"]},
         {"kind": "expert", "adapter": "nobody"},
