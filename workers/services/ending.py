@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from typing import Any
 
 from celery.exceptions import SoftTimeLimitExceeded
@@ -71,6 +72,8 @@ def drop(attempt: Attempt) -> bool:
     except Exception as error:
         log.warning("The job of %s could not be cancelled; that is tried again: %s", attempt, error)
         charge(attempt, JobStatus(JobState.RUNNING))  # for all that is known
+        with suppress(ComputeUnavailable):
+            _charge_last(attempt, handle)  # its known call may have ended, and only a twin be owed its cancel
         return False
     Attempt.objects.filter(pk=attempt.pk, cancel_due_at=again).update(cancel_due_at=None)
     return True

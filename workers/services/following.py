@@ -20,7 +20,7 @@ from workers.recipes.manifest import ManifestError
 from workers.selectors import newest_attempt
 from workers.services.ending import close, end, give_up
 from workers.services.limits import Ending, ending, has_failed, limit, longest
-from workers.services.money import charge, over_cap
+from workers.services.money import charge, is_paid, over_cap
 from workers.services.moves import FINE, LEASE, move, note, renew, take_note, unseen
 from workers.states import Status
 
@@ -45,10 +45,11 @@ def ask(run: Run, attempt: Attempt) -> Said:
 
 def goes_on(run: Run, attempt: Attempt, job: JobStatus) -> bool:
     """Whether the job is as the rows say, and nothing is to be done but to write down that somebody looked."""
-    is_news = job.handle or job.seconds or job.progress not in ({}, run.progress)
-    is_counted = attempt.began_at or attempt.cost or attempt.silences or run.trouble or run.failing_since or unseen(run)
     is_under_way = job.state in (JobState.PENDING, JobState.RUNNING)
-    return is_under_way and not is_news and not is_counted and ending(run, timezone.now()) is None
+    is_news = job.handle or job.progress not in ({}, run.progress)
+    is_counted = attempt.silences or run.trouble or run.failing_since or unseen(run)
+    costs = attempt.cost or (is_paid(run.backend) and (job.seconds or attempt.began_at))
+    return is_under_way and not (is_news or is_counted or costs) and ending(run, timezone.now()) is None
 
 
 def follow(run: Run, said: Said | None = None) -> None:

@@ -69,6 +69,11 @@ def cost(kind: str, backend: str, seconds: float, machine: str = "") -> Decimal:
     return (price(kind, backend, machine) * _dollars(round(seconds, 1))).quantize(Decimal("0.0001"))
 
 
+def is_paid(backend: str) -> bool:
+    """Whether its machines have prices."""
+    return bool(settings.COMPUTE.get(backend, {}).get("PRICES"))
+
+
 def charge(attempt: Attempt, job: JobStatus) -> None:
     """Count what the attempt has cost so far; of a backend that says nothing, since it is known to have begun."""
     now, run = timezone.now(), attempt.run

@@ -69,6 +69,17 @@ def test_jobs_that_wait_for_machines_cost_few_queries_and_are_not_taken_for_hang
     assert len(backend.told) == 200  # their leases have not ended
 
 
+def test_jobs_whose_machine_costs_nothing_are_not_written_down_for_each_second_that_they_take(
+    backend: Backend,  # noqa: F811
+    settings: Any,
+) -> None:
+    settings.COMPUTE["local"]["SLOTS"] = 150
+    populate(150, 0)
+    Attempt.objects.update(began_at=timezone.now())
+    backend.poll = lambda handle: JobStatus(JobState.RUNNING, seconds=3)  # type: ignore[method-assign]
+    assert queries_of_a_round() <= MAX_QUERIES
+
+
 def test_a_job_with_news_among_many_without_is_taken_a_step_on(
     backend: Backend,  # noqa: F811
     settings: Any,
