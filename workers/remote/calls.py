@@ -111,11 +111,9 @@ def text(claims: modal.Dict, key: str) -> str:
     return bytes(get_raw(modal.Client.from_env(), claims.object_id, key)).decode("latin-1")
 
 
-def forestall(claims: modal.Dict, key: str) -> str:
-    """Take the launch, so that no call that starts from now on does its work; the call that has taken it before, ''
-    if none has."""
+def forestall(claims: modal.Dict, key: str) -> None:
+    """Take the launch, unless a call has: no call that starts from now on does its work."""
     claims.put(key, FORESTALLED, skip_if_exists=True)
-    return holder(claims, key)
 
 
 def cancel(call: str) -> None:

@@ -200,6 +200,18 @@ def test_a_known_call_is_ended_while_the_dict_takes_no_write_and_the_cancel_is_s
     assert compute.poll(handle).state == JobState.CANCELLED
 
 
+def test_the_call_that_was_first_is_ended_with_the_known_one_while_the_dict_takes_no_write(
+    plane: Plane, compute: ModalCompute, job: JobSpec
+) -> None:
+    loser = compute.submit(job)
+    winner = compute.submit(replace(job, launch_key=uuid.uuid4().hex))
+    plane.dicts.dicts["di-switchyard-claims"][_dict_key(job.launch_key)] = pickle.dumps(call_of(winner))
+    plane.faults.refuse("DictUpdate")
+    with pytest.raises(ComputeUnavailable):
+        compute.cancel(loser)
+    assert compute.poll(winner).state == JobState.CANCELLED
+
+
 def test_a_launch_is_taken_though_its_known_call_cannot_be_ended(
     plane: Plane, compute: ModalCompute, job: JobSpec
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -97,19 +98,18 @@ class ModalCompute:
         from workers.remote import calls
 
         key, _, known = handle.partition("/")
-        with account.speaking():
-            try:
-                if calls.is_call(known):
-                    calls.cancel(known)
-            finally:  # a twin may start yet, of which nobody knows
-                self._forestall(key, known)
+        with account.speaking(), ExitStack() as rest:  # which is done in turn, whatever fails before
+            rest.callback(self._cancel_others, key, known)
+            rest.callback(calls.forestall, self._claims(create=True), key)
+            if calls.is_call(known):
+                calls.cancel(known)
 
-    def _forestall(self, key: str, known: str) -> None:
-        """Let no call begin the launch from now on, and end the one that has, if it is another than the known one."""
+    def _cancel_others(self, key: str, known: str) -> None:
+        """End the call that has taken the launch, if that is not the known one, or one that was spawned for it."""
         from workers.remote import calls
 
-        owner = calls.forestall(self._claims(create=True), key)
-        for call in {owner, known or self._recorded(self._volume("data"), key, JOB)} - {known}:
+        data = self._volume("data")
+        for call in {self._owner(data, key), known or self._recorded(data, key, JOB)} - {known}:
             if calls.is_call(call):
                 calls.cancel(call)
 
