@@ -27,7 +27,7 @@ from datasets_app.errors import InputError
 from datasets_app.models import RoutingDataset, SourceDataset
 from datasets_app.names import check_name
 from datasets_app.paths import existing_folder
-from datasets_app.places import is_place
+from datasets_app.places import Place, is_place
 
 
 def store() -> Store:
@@ -138,7 +138,8 @@ def store_files(
     another base, or bring a card beside the given.
     """
     if is_place(directory):
-        raise InputError(f"{directory} lies on a volume: a run of kind fetch brings it here and registers it.")
+        place = Place.parse(str(directory))
+        raise InputError(f"{place} lies on a volume: a run of kind fetch brings it here and registers it.")
     folder = existing_folder(directory, "The folder of adapter files")
     if card is not None and (adapter_root(folder) / CARD_FILE).exists():
         raise InputError(OWN_CARD)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from datasets_app.text import plain
 
 
@@ -14,3 +17,12 @@ class InputError(ValueError):
 
     def __str__(self) -> str:
         return plain(super().__str__())
+
+
+@contextmanager
+def naming(field: str) -> Iterator[None]:
+    """An InputError from within begins with the name of the field that was given wrongly."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{field}: {error}") from error

@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 from datasets_app.errors import InputError
 
 PLACE = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]{0,63}):(.*)", re.ASCII | re.DOTALL)
+URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|file:", re.ASCII | re.IGNORECASE)
 MAX_PATH = 1024
 
 
@@ -22,6 +23,8 @@ class Place:
     @classmethod
     def parse(cls, text: str) -> Place:
         """InputError unless it is `volume:path`, with a path that stays on the volume."""
+        if URL.match(text):
+            raise InputError(f"{text[:120]!r} is a URL: name a folder on the server, or volume:path on Modal.")
         match = PLACE.fullmatch(text)
         if match is None:
             raise InputError(f"{text[:120]!r} is not of the form volume:path.")
@@ -35,5 +38,8 @@ class Place:
 
 
 def is_place(text: object) -> bool:
-    """Whether it is meant as `volume:path`; a local folder with a colon in its name is written with a slash before."""
-    return isinstance(text, str) and PLACE.fullmatch(text) is not None
+    """Whether it is meant as `volume:path`, or is a URL, which `Place.parse` refuses.
+
+    A local folder with a colon in its name is written with a slash before.
+    """
+    return isinstance(text, str) and (PLACE.fullmatch(text) or URL.match(text)) is not None

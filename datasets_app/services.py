@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from datasets_app.formats import SourceFacts, inspect_source
 from datasets_app.models import PreparedDataset, RoutingDataset, SourceDataset
 from datasets_app.names import check_name
 from datasets_app.paths import existing_folder
-from datasets_app.places import is_place
+from datasets_app.places import Place, is_place
 
 
 def register_source(name: str, path: str | Path, *, format: str = "llava") -> SourceDataset:
@@ -21,7 +22,7 @@ def register_source(name: str, path: str | Path, *, format: str = "llava") -> So
     Reads every row. InputError names the file and line of the first that is wrong.
     """
     folder, facts = read_source(name, path, format=format)
-    return record_source(name, folder, format=format, digest=facts.digest, rows=facts.rows)
+    return record_source(name, folder, format=format, facts=facts)
 
 
 def read_source(name: str, path: str | Path, *, format: str = "llava") -> tuple[Path, SourceFacts]:
@@ -31,18 +32,20 @@ def read_source(name: str, path: str | Path, *, format: str = "llava") -> tuple[
     """
     check_name(name, "source dataset name")
     if is_place(path):
-        raise InputError(f"{path} lies on a volume: a run of kind fetch brings it here and registers it.")
+        place = Place.parse(str(path))
+        raise InputError(f"{place} lies on a volume: a run of kind fetch brings it here and registers it.")
     folder = existing_folder(path, "The source dataset")
+    counted = dict(SourceDataset.objects.exclude(screens=None).values_list("digest", "screens"))
     try:
-        return folder, inspect_source(folder, format)
+        return folder, inspect_source(folder, format, counted)
     except OSError as error:
         raise InputError(f"The source dataset {folder.name!r} cannot be read: {error.strerror}.") from error
 
 
-def record_source(name: str, folder: Path, *, format: str, digest: str, rows: int, origin: str = "") -> SourceDataset:
+def record_source(name: str, folder: Path, *, format: str, facts: SourceFacts, origin: str = "") -> SourceDataset:
     """Record a source dataset whose rows have been read; `origin` is where on a volume it was fetched from."""
-    facts = {"path": str(folder), "format": format, "digest": digest, "rows": rows, "origin": origin}
-    source, _ = SourceDataset.objects.update_or_create(name=name, defaults=facts)
+    row = {"path": str(folder), "format": format, "origin": origin, **asdict(facts)}
+    source, _ = SourceDataset.objects.update_or_create(name=name, defaults=row)
     return source
 
 

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from datasets_app.formats import screens
+from datasets_app.formats.digest import file_digest
+from datasets_app.formats.duplicates import Hashes, perceptual_hashes
 from datasets_app.samples.source import write_source
 from datasets_app.text import plain
 from tests.modal_plane.app import deploy
@@ -29,6 +32,22 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
     report = yield
     report.sections = [(name, plain(text)) for name, text in report.sections]
     return report
+
+
+@pytest.fixture(scope="session", autouse=True)
+def hash_once() -> Iterator[None]:
+    """Hash each picture once in the session: the samples are registered again and again."""
+    hashed: dict[str, Hashes] = {}
+
+    def remembered(path: Path) -> Hashes:
+        content = file_digest(path)
+        if content not in hashed:
+            hashed[content] = perceptual_hashes(path)
+        return hashed[content]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(screens, "perceptual_hashes", remembered)
+        yield
 
 
 @pytest.fixture(scope="session")

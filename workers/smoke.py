@@ -35,6 +35,7 @@ from inference.engines.base import EngineError
 from inference.engines.modal.engine import ModalEngine
 from inference.engines.types import AdapterRef, Request, StackSpec
 from workers.compute.modal import ModalCompute, account
+from workers.compute.modal.token import LOG_IN
 from workers.compute.types import ComputeUnavailable, JobSpec, JobState
 from workers.recipes.manifest import ManifestError
 from workers.remote import calls
@@ -67,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--yes", action="store_true", help="don't ask")
     options = parser.parse_args(arguments)
     if not (config.get("token_id") and config.get("token_secret")):
-        print(f"There is no Modal token: {account.LOG_IN}. Nothing was begun.")
+        print(f"There is no Modal token: {LOG_IN}. Nothing was begun.")
         return 2
     print(COST)
     if not (options.yes or (sys.stdin.isatty() and input("Go on? [y/N] ").strip().lower() == "y")):

@@ -18,14 +18,14 @@ from datasets_app.services import register_source
 class SourceDatasetAdmin(ServiceAdmin):
     """Registering a folder reads every row of it; saving again registers it anew."""
 
-    list_display = ["name", "rows", "format", "content", "updated_at"]
+    list_display = ["name", "rows", "screens", "format", "content", "updated_at"]
     list_filter = [one_of("format", lambda: SOURCE_FORMATS)]
     search_fields = ["name", "path"]
-    fields = ["name", "path", "origin", "format", "rows", "content", "routing", "created_at", "updated_at"]
+    fields = ["name", "path", "origin", "format", "rows", "screens", "content", "routing", "created_at", "updated_at"]
 
     def get_readonly_fields(self, request: HttpRequest, obj: SourceDataset | None = None) -> list[str]:
         """What the files say; a name stays."""
-        facts = ["origin", "rows", "content", "routing", "created_at", "updated_at"]
+        facts = ["origin", "rows", "screens", "content", "routing", "created_at", "updated_at"]
         return [*facts, "name"] if obj else facts
 
     def get_fields(self, request: HttpRequest, obj: SourceDataset | None = None) -> list[str]:

@@ -20,7 +20,7 @@ class SourceSerializer(serializers.ModelSerializer[SourceDataset]):
 
     class Meta:
         model = SourceDataset
-        fields = ["name", "format", "origin", "digest", "rows", "created_at", "updated_at"]
+        fields = ["name", "format", "origin", "digest", "rows", "screens", "created_at", "updated_at"]
         read_only_fields = fields
 
 

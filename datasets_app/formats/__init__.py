@@ -7,7 +7,7 @@ platform's own, see `routing`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -31,13 +31,19 @@ def read_source(folder: Path, format: str = "llava") -> Iterator[SourceRow]:
 
 @dataclass(frozen=True)
 class SourceFacts:
-    """What is known of a source dataset once every row of it was read."""
+    """What is known of a source dataset once every row was read; `screens` are different ones, None: not counted."""
 
     digest: str
     rows: int
+    screens: int | None
 
 
-def inspect_source(folder: Path, format: str = "llava") -> SourceFacts:
-    """Check every row of a source dataset; InputError names file and line of a wrong one."""
-    rows = sum(1 for _ in read_source(folder, format))
-    return SourceFacts(folder_digest(Path(folder)), rows)
+def inspect_source(folder: Path, format: str = "llava", counted: Mapping[str, int | None] | None = None) -> SourceFacts:
+    """Check every row of a source dataset; InputError names file and line of a wrong one. `counted` holds the number of
+    different screens of sources, by their digest, in which nobody need count them again."""
+    from datasets_app.formats.screens import count_screens  # scipy with it, which nothing else here needs
+
+    rows = list(read_source(folder, format))
+    digest = folder_digest(Path(folder))
+    screens = (counted or {}).get(digest)
+    return SourceFacts(digest, len(rows), count_screens(rows) if screens is None else screens)

@@ -23,6 +23,9 @@ class SourceDataset(models.Model):
     origin = models.CharField(max_length=1200, blank=True, editable=False, help_text="volume:path it was fetched from.")
     digest = models.CharField(max_length=71, editable=False)
     rows = models.PositiveIntegerField(editable=False)
+    screens = models.PositiveIntegerField(
+        null=True, editable=False, help_text="Different screens; unknown where it was registered by an earlier version."
+    )
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
 

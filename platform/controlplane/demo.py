@@ -168,7 +168,7 @@ def train_everything() -> tuple[list[Any], Any]:
     from workers.services import launch_expert_pipeline, launch_router_pipeline
 
     pipelines = [launch_expert_pipeline(name, name=f"demo-{name}") for name in EXPERTS]
-    pipelines.append(launch_router_pipeline("demo-router", adapters=EXPERTS, samples_per_class=200))
+    pipelines.append(launch_router_pipeline("demo-router", adapters=EXPERTS))
     runs = {run.name: run for pipeline in pipelines for run in pipeline.steps}
     finish(list(runs.values()))
     return [runs[f"demo-{name}-train"] for name in EXPERTS], runs["demo-router-train"]

@@ -11,6 +11,7 @@ from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
 from unfold.widgets import (
     UnfoldAdminIntegerFieldWidget,
     UnfoldAdminSelect2MultipleWidget,
@@ -33,6 +34,7 @@ from workers.admin.permissions import LaunchPermissions
 from workers.admin.progress import bar
 from workers.admin.runs import STATUS_COLOURS
 from workers.models import Pipeline
+from workers.recipes.sizing import DEFAULT_WORDS
 from workers.selectors import with_runs
 from workers.services import (
     add_expert,
@@ -41,9 +43,12 @@ from workers.services import (
     reevaluate,
     retrain_router,
     retry_pipeline,
+    sizes_of,
+    source_sizes,
 )
 from workers.states import TERMINAL
 
+MOST_LISTED = 30
 ACTIVATED: dict[str, dict[str, bool]] = {"": {}, "yes": {"activated": True}, "no": {"activated": False}}
 
 
@@ -120,7 +125,9 @@ class PipelineForm(forms.ModelForm):  # type: ignore[type-arg]
     )
     router = forms.CharField(initial="router", required=False, widget=UnfoldAdminTextInputWidget)
     samples_per_class = forms.IntegerField(
-        min_value=1, required=False, widget=UnfoldAdminIntegerFieldWidget, help_text="Default: as it is, or 200."
+        min_value=1,
+        required=False,
+        widget=UnfoldAdminIntegerFieldWidget,
     )
     seed = forms.IntegerField(min_value=0, required=False, widget=UnfoldAdminIntegerFieldWidget)
     max_pixels = forms.IntegerField(
@@ -189,6 +196,13 @@ class PipelineForm(forms.ModelForm):  # type: ignore[type-arg]
         chosen = {key: value for key, value in given.items() if value is not None}
         router = wish["router"] or "router"
         return launch_router_pipeline(wish["name"] or None, adapters=adapters, router=router, **common, **chosen)
+
+
+def _margins() -> SafeString:
+    """The default in words, and what each source holds out by it."""
+    sizes = source_sizes(SourceDataset.objects.all()[:MOST_LISTED])
+    listed = format_html_join("", "<br>{}", ((str(size),) for size in sizes))
+    return format_html("Default: as it is, or {}.{}", DEFAULT_WORDS, listed)
 
 
 @admin.register(Pipeline)
@@ -266,12 +280,15 @@ class PipelineAdmin(AccountBanner, LaunchPermissions, ServiceAdmin):
         if obj is None and "name" in form.base_fields:
             form.base_fields["name"].required = False
             form.base_fields["kind"].help_text = expectation(PIPELINES)
+            form.base_fields["samples_per_class"].help_text = _margins()
         return form
 
     def save_model(self, request: HttpRequest, obj: Pipeline, form: Any, change: bool) -> None:
         """Call the service."""
         obj.pk = form.launch(cast(User, request.user)).pk
         obj.refresh_from_db()
+        for size in sizes_of(obj):
+            self.message_user(request, f"{size}.")
 
     @action(description="Cancel the selected pipelines", permissions=["cancel"])
     def cancel_pipelines(self, request: HttpRequest, queryset: QuerySet[Pipeline]) -> None:

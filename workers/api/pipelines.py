@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from django.contrib.auth.models import User
 from django.shortcuts import get_object_or_404
-from drf_spectacular.utils import PolymorphicProxySerializer, extend_schema, extend_schema_view
+from drf_spectacular.utils import PolymorphicProxySerializer, extend_schema, extend_schema_field, extend_schema_view
 from rest_framework import generics, serializers, status
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -20,9 +20,12 @@ from datasets_app.api.strict import NameField, ShareField, StrictCharField, Stri
 from workers import services
 from workers.api.runs import RunSerializer
 from workers.models import Pipeline
+from workers.recipes.sizing import DEFAULT_WORDS, MOST_SAMPLES
 from workers.selectors import with_runs
+from workers.services.sizes import sizes_of
 from workers.states import Status
 
+SAMPLES_HELP = f"Absent: {DEFAULT_WORDS}."
 PIXELS = "Most pixels of a screenshot that the router sees; fewer make routing cheaper."
 
 
@@ -57,6 +60,30 @@ class PipelineSerializer(serializers.ModelSerializer[Pipeline]):
         read_only_fields = fields
 
 
+class ClassSizeSerializer(serializers.Serializer[Any]):
+    """What a class of the router has to be evaluated on."""
+
+    label = serializers.CharField()  # type: ignore[assignment]
+    screens = serializers.IntegerField(allow_null=True, help_text="Different ones; null: not counted yet.")
+    held_out = serializers.IntegerField(allow_null=True, help_text="Of these, to evaluate on.")
+    margin = serializers.FloatField(allow_null=True, help_text="The smallest that so many samples can show.")
+
+
+class PipelineDetailSerializer(PipelineSerializer):
+    """The same, with what its router is evaluated on."""
+
+    classes = serializers.SerializerMethodField()
+
+    class Meta(PipelineSerializer.Meta):
+        fields = [*PipelineSerializer.Meta.fields, "classes"]
+        read_only_fields = fields
+
+    @extend_schema_field(ClassSizeSerializer(many=True))
+    def get_classes(self, pipeline: Pipeline) -> Any:
+        """Those of the router that it trains."""
+        return ClassSizeSerializer(sizes_of(pipeline), many=True).data
+
+
 class Wish(StrictSerializer):
     """What is launched, and where."""
 
@@ -85,7 +112,7 @@ class RouterWish(TrainingWish):
     adapters = serializers.ListField(child=NameField(), min_length=1, max_length=256, help_text="The experts.")
     negatives = serializers.ListField(child=NameField(), max_length=256, default=list)
     router = NameField(default="router")
-    samples_per_class = StrictIntegerField(min_value=1, max_value=1_000_000, default=200)
+    samples_per_class = StrictIntegerField(min_value=1, max_value=MOST_SAMPLES, required=False, help_text=SAMPLES_HELP)
     seed = StrictIntegerField(min_value=0, max_value=2**31 - 1, default=0)
     max_pixels = StrictIntegerField(min_value=1, max_value=MAX_PIXELS, required=False, help_text=PIXELS)
 
@@ -109,7 +136,9 @@ class SuccessorWish(TrainingWish):
     )
     adapters = serializers.ListField(child=NameField(), min_length=1, max_length=256, required=False)
     negatives = serializers.ListField(child=NameField(), max_length=256, required=False)
-    samples_per_class = StrictIntegerField(min_value=1, max_value=1_000_000, required=False)
+    samples_per_class = StrictIntegerField(
+        min_value=1, max_value=MOST_SAMPLES, required=False, help_text=f"{SAMPLES_HELP} Or as it is."
+    )
     seed = StrictIntegerField(min_value=0, max_value=2**31 - 1, required=False)
     max_pixels = StrictIntegerField(min_value=1, max_value=MAX_PIXELS, required=False, help_text=PIXELS)
 
@@ -169,7 +198,7 @@ class PipelineList(generics.ListAPIView[Pipeline]):
             serializers={kind: wish for kind, (wish, _) in WISHES.items()},
             resource_type_field_name="kind",
         ),
-        responses={201: PipelineSerializer},
+        responses={201: PipelineDetailSerializer},
     )
     def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """`kind` says what is to be done (`router` if absent); the other fields are that kind's. Staff with
@@ -182,7 +211,7 @@ class PipelineList(generics.ListAPIView[Pipeline]):
         body = serializer(data=wish)
         body.is_valid(raise_exception=True)
         pipeline = service(**body.validated_data, user=cast(User, request.user))
-        return Response(PipelineSerializer(pipeline).data, status=status.HTTP_201_CREATED)
+        return Response(PipelineDetailSerializer(pipeline).data, status=status.HTTP_201_CREATED)
 
 
 @extend_schema(tags=["pipelines"], summary="Show a pipeline")
@@ -190,7 +219,7 @@ class PipelineDetail(generics.RetrieveAPIView[Pipeline]):
     """One pipeline."""
 
     queryset = PipelineList.queryset
-    serializer_class = PipelineSerializer
+    serializer_class = PipelineDetailSerializer
 
 
 class PipelineCancel(APIView):

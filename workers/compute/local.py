@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -66,9 +67,10 @@ class LocalCompute:
             return JobStatus(JobState.RUNNING, progress)
         result = _read(folder / "result.json")  # after the lock was seen free: nobody writes it any more
         if result:
-            return JobStatus.left(result, progress)
+            return replace(JobStatus.left(result, progress), seconds=_seconds(folder))
         if claimed:
-            return JobStatus(JobState.LOST, progress, error="The job was killed before it ended.")
+            words = "The job was killed before it ended."
+            return JobStatus(JobState.LOST, progress, error=words, seconds=_seconds(folder))
         if _has_claimed(folder):
             return JobStatus(JobState.RUNNING, progress)  # at this very moment; the next poll knows more
         if not (folder / "job.json").exists():
@@ -101,6 +103,9 @@ class LocalCompute:
         verify_manifest(folder / "out", folder)
         return folder / "out"
 
+    def missing(self) -> str:
+        return ""
+
     def problems(self) -> list[str]:
         return []
 
@@ -120,6 +125,14 @@ def _has_claimed(folder: Path) -> bool:
         return (folder / "claim").stat().st_size > 0
     except FileNotFoundError:
         return False
+
+
+def _seconds(folder: Path) -> float:
+    """From the claim of a job that is over to the last that it wrote."""
+    written = [
+        path.stat().st_mtime for name in ("claim", "status.json", "result.json") if (path := folder / name).exists()
+    ]
+    return max(written) - min(written)
 
 
 def _forestall(folder: Path) -> float:

@@ -61,7 +61,7 @@ class JobStatus:
     """A job's state, its latest progress and, at the end, the recipe's summary or the error.
 
     `handle`, if set, is the job's handle from now on: another call had taken the launch before. `seconds` is for how
-    long a machine has been held, where that costs money, and `machine` what the job found it to be.
+    long a machine has been held, as far as the backend knows, and `machine` what the job found it to be.
     """
 
     state: JobState
@@ -98,8 +98,8 @@ class JobStatus:
 class Compute(Protocol):
     """Where jobs run. Handles are opaque strings that outlive this process.
 
-    Any method but `logs` and `problems` may raise ComputeUnavailable: nothing is known then, and the same is to be
-    asked later.
+    Any method but `logs`, `problems` and `missing` may raise ComputeUnavailable: nothing is known then, and the same is
+    to be asked later.
     """
 
     def submit(self, job: JobSpec) -> str:
@@ -122,6 +122,9 @@ class Compute(Protocol):
 
         If they have to be brought here, `progress` is told how many bytes have come, of how many.
         """
+
+    def missing(self) -> str:
+        """What it lacks to be used at all, told without asking it: a sentence, or '' if it lacks nothing."""
 
     def problems(self) -> list[str]:
         """What keeps jobs from running, a sentence each that says what to do; empty if nothing does."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,12 +11,13 @@ from django.db import transaction
 
 from adapters.models import Adapter
 from adapters.services import check_adapter, check_card, configured_base, import_adapter, register_adapter
-from datasets_app.errors import InputError
-from datasets_app.formats import SOURCE_FORMATS
+from datasets_app.errors import InputError, naming
+from datasets_app.formats import SOURCE_FORMATS, SourceFacts
 from datasets_app.names import check_name
 from datasets_app.places import Place
 from datasets_app.selectors import get_source
 from datasets_app.services import record_source
+from workers.compute import get_compute
 from workers.kinds.base import Params as BaseParams
 from workers.kinds.base import Resolved
 from workers.kinds.outputs import keep
@@ -40,8 +42,9 @@ class Params(BaseParams):
 
 
 def check(params: Params) -> None:
-    """The place is well-formed, the name free for it; whether anything lies there is for the run to see."""
-    Place.parse(params.place)
+    """The place is well-formed and there is an account to read it; what lies there is for the run to see."""
+    with naming("place"):
+        check_place(params.place)
     if params.what == "source":
         check_name(params.name, "source dataset name")
         if params.format not in SOURCE_FORMATS:
@@ -54,6 +57,13 @@ def check(params: Params) -> None:
             check_card(params.kind, params.card)
         if params.source is not None:
             get_source(params.source)
+
+
+def check_place(place: str) -> None:
+    """InputError unless it is well-formed, and there is an account to read it with."""
+    Place.parse(place)
+    if missing := get_compute("modal").missing():
+        raise InputError(f"{place[:120]!r} lies on a volume. {missing}")
 
 
 def resolve(run: Run) -> Resolved:
@@ -78,9 +88,10 @@ def finalize(run: Run, outputs: Path) -> dict[str, Any]:
         except InputError as error:
             raise InputError(f"{run.summary['place']}: {error}") from error
     folder = keep(outputs, "sources", f"{params.name}-{run.pk}")
-    facts = {name: run.summary[name] for name in ("digest", "rows")}
+    facts = SourceFacts(**{field.name: run.summary.get(field.name) for field in fields(SourceFacts)})
+    origin = str(Place.parse(params.place))
     with transaction.atomic():
-        row = record_source(params.name, folder, format=params.format, origin=str(Place.parse(params.place)), **facts)
+        row = record_source(params.name, folder, format=params.format, facts=facts, origin=origin)
         if params.expert is not None:
             register_adapter(params.expert, source=row)
     return {}

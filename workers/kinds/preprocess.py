@@ -47,13 +47,14 @@ def resolve(run: Run) -> Resolved:
     """The recipe's spec."""
     params = Params.model_validate(run.params)
     base = configured_base()
-    optional = params.model_dump(include={"max_pixels", "split", "seed"}, exclude_none=True)
+    optional = params.model_dump(include={"max_pixels", "seed"}, exclude_none=True)
     dataset = find_dataset(params.dataset)
     spec = {
         "dataset": dataset.path,
         "format": dataset.format,
         "base": base.path,
         "base_revision": base.revision or None,
+        "split": params.split,  # also where none is given: an equal job of before the rule split otherwise
         **optional,
     }
     digests = {dataset.path: dataset.digest, base.path: base.fingerprint}

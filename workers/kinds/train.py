@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from adapters.models import Adapter
 from adapters.selectors import get_adapter
@@ -16,6 +16,7 @@ from datasets_app.models import RoutingDataset
 from workers.kinds.base import Params as BaseParams
 from workers.kinds.base import Resolved
 from workers.models import Run
+from workers.recipes.training.spec import Spec
 from workers.selectors import find_dataset, prepared_for
 
 
@@ -30,11 +31,24 @@ class Params(BaseParams):
 FROM_THE_PLATFORM = frozenset({"data", "base", "base_revision", "device", "dtype"})
 
 
+def check_config(config: dict[str, Any], field: str = "config") -> None:
+    """Refuse what the recipe would refuse; `field` is where the fields were given."""
+    if taken := sorted(FROM_THE_PLATFORM & set(config)):
+        raise InputError(f"{field}: {', '.join(taken)} come from the platform's settings.")
+    known = set(Spec.model_fields) - FROM_THE_PLATFORM
+    if unknown := sorted(set(config) - known):
+        raise InputError(f"{field}: training has no field {unknown[0]!r}; it has {', '.join(sorted(known))}.")
+    try:
+        Spec.model_validate({"data": Path(), **config}, strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join([field, *map(str, first["loc"])])
+        raise InputError(f"{place}: {first['msg'].removeprefix('Value error, ')}.") from error
+
+
 def check(params: Params) -> None:
     """The dataset is there, and is of the adapter's kind: routers learn from routing datasets, experts from sources."""
-    taken = FROM_THE_PLATFORM & set(params.config)
-    if taken:
-        raise InputError(f"config: {', '.join(sorted(taken))} come from the platform's settings.")
+    check_config(params.config)
     is_routing = isinstance(find_dataset(params.dataset), RoutingDataset)
     if not is_routing:
         adapter = get_adapter(params.adapter)

@@ -12,6 +12,7 @@ from datasets_app.management.base import InputCommand
 from workers.management.watch import watch, watch_pipeline
 from workers.models import Pipeline, Run
 from workers.services.money import estimate, together
+from workers.services.sizes import sizes_of
 from workers.states import Status
 
 EXIT_INTERRUPTED = 130
@@ -51,6 +52,8 @@ class FollowCommand(InputCommand):
         ahead = [estimate(run.kind, run.backend, run.time_limit) for run in pipeline.steps if not run.is_over]
         if ahead:
             self.stderr.write(f"Expected: {together(ahead)}.")
+        for size in sizes_of(pipeline):
+            self.stderr.write(f"{size}.")
         if detach:
             self.say(f"{pipeline.name}: {pipeline.status.value}")
             return

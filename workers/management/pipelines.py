@@ -10,6 +10,7 @@ from django.core.management.base import CommandParser
 from datasets_app.strict_json import json_object
 from workers.management.following import FollowCommand
 from workers.models import Pipeline
+from workers.recipes.sizing import DEFAULT_WORDS
 
 
 class PipelineCommand(FollowCommand):
@@ -29,7 +30,9 @@ class PipelineCommand(FollowCommand):
         parser.add_argument("--floor", type=float, help="recall that a new class must exceed (default: the setting)")
         parser.add_argument("--drop", nargs="+", metavar="CLASS", help="classes that serve and are to be removed")
         parser.add_argument("--negatives", nargs="+", metavar="NAME", help="sources of the label none")
-        parser.add_argument("--samples-per-class", type=int, help="default: as for the serving router")
+        parser.add_argument(
+            "--samples-per-class", type=int, help=f"default: as for the serving router, or {DEFAULT_WORDS}"
+        )
         parser.add_argument("--seed", type=int, help="default: as for the serving router")
         parser.add_argument(
             "--max-pixels",

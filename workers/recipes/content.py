@@ -43,7 +43,7 @@ class Content:
     splits: dict[str, list[Example]]
 
 
-def read_content(folder: Path, format: str, split: Split, seed: int, distance: int) -> Content:
+def read_content(folder: Path, format: str, split: Split | None, seed: int, distance: int) -> Content:
     """Read a routing dataset, or an expert's source dataset, which is split; InputError names file and line.
 
     `format` alone decides which it is: the files of a source dataset may have the names of splits.
@@ -67,7 +67,7 @@ def _routed(row: RoutingRow, template: str) -> Example:
     return Example(row.id, row.image, words, row.label, row.label, row.answer, row.file, row.line)
 
 
-def _source(folder: Path, rows: Sequence[SourceRow], split: Split, seed: int, distance: int) -> Content:
+def _source(folder: Path, rows: Sequence[SourceRow], split: Split | None, seed: int, distance: int) -> Content:
     for row in rows:
         if row.system != rows[0].system:
             with located(row.file, row.line):

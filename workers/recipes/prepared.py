@@ -30,7 +30,7 @@ class Prepared(BaseModel):
     `card` is the card of the adapter to train, without lineage. `none_label` is the router's label for screens
     that no expert is meant for. `tokens` has the ranges of "prompt" (visual tokens included), "completion" (its
     end token included) and "visual". `dataset` is the digest of the dataset that was prepared, `split_seed` the
-    seed by which a source dataset was split.
+    seed by which a source dataset was split, and `split` by which rule ("" before there was more than one).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -41,6 +41,7 @@ class Prepared(BaseModel):
     tokens: dict[str, TokenRange]
     dataset: str
     split_seed: int | None
+    split: str = ""
 
     @classmethod
     def read(cls, folder: Path) -> Prepared:

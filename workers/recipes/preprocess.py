@@ -19,11 +19,11 @@ from adapters.card import AdapterCard
 from adapters.validation import validate_card
 from datasets_app.formats import routing
 from datasets_app.formats.digest import folder_digest
+from datasets_app.formats.duplicates import BITS, DEFAULT_DISTANCE
 from workers.recipes.content import Content, Example, read_content
-from workers.recipes.duplicates import BITS, DEFAULT_DISTANCE
 from workers.recipes.job import Job, RecipeSpec
 from workers.recipes.prepared import PREPROCESS_FILE, Prepared
-from workers.recipes.splits import Split
+from workers.recipes.splits import Split, split_rule
 
 STEPS = ("convert",)
 
@@ -40,7 +40,9 @@ class Spec(RecipeSpec):
     format: str | None = Field(
         None, description="routing, or the format of a source dataset; default: routing if it has all three splits"
     )
-    split: Split = Field(Split(), description="fractions of train, val and eval of a source dataset")
+    split: Split | None = Field(
+        None, description="fractions of train, val and eval of a source dataset; default: as promotion needs them"
+    )
     seed: int = Field(0, ge=0, description="split seed of a source dataset; share it with generate_dataset")
     distance: int = Field(
         DEFAULT_DISTANCE, ge=0, le=BITS // 4, description="bits of 1,024 in which near-duplicates may differ"
@@ -84,6 +86,7 @@ def run(spec: Spec, job: Job) -> dict[str, Any]:
         tokens=converter.tokens(),
         dataset=folder_digest(spec.dataset),
         split_seed=spec.seed if content.kind == "expert" else None,
+        split=split_rule(spec.split) if content.kind == "expert" else "",
     )
     (job.out / PREPROCESS_FILE).write_text(prepared.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return prepared.model_dump(mode="json") | {"digest": folder_digest(job.out)}

@@ -11,6 +11,7 @@ import io
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import asdict
 from typing import Any, Literal
 
 from pydantic import Field
@@ -74,7 +75,7 @@ def run(spec: Spec, job: Job) -> dict[str, Any]:
             found = inspect_source(job.out, spec.format)
         except InputError as error:
             raise InputError(f"{folder.place}, {error}") from error
-        facts |= {"digest": found.digest, "rows": found.rows}
+        facts |= asdict(found)
     job.progress("check", 1, 1)
     return facts
 

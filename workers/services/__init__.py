@@ -15,6 +15,7 @@ from workers.services.pipelines import (
 from workers.services.reevaluating import reevaluate
 from workers.services.retention import prune
 from workers.services.schedule import run_due
+from workers.services.sizes import sizes_of, source_sizes
 
 __all__ = [
     "account_problems",
@@ -36,4 +37,6 @@ __all__ = [
     "retry",
     "retry_pipeline",
     "run_due",
+    "sizes_of",
+    "source_sizes",
 ]

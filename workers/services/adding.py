@@ -16,14 +16,18 @@ from adapters.models.adapter import NONE_LABEL
 from adapters.promotion.criteria import check_drop, promotion_criteria
 from adapters.selectors import champion
 from adapters.services import base_spec, check_adapter, configured_base, record_version, register_adapter, store_files
-from datasets_app.errors import InputError
+from datasets_app.errors import InputError, naming
 from datasets_app.models import RoutingDataset, SourceDataset
 from datasets_app.names import check_name
 from datasets_app.places import is_place
-from datasets_app.selectors import get_source
 from datasets_app.services import read_source, record_source, register_source
 from workers.compute import get_compute
+from workers.kinds.fetch import check_place
+from workers.kinds.generate_dataset import Params as DrawParams
+from workers.kinds.generate_dataset import check as check_drawing
+from workers.kinds.generate_dataset import check_classes
 from workers.kinds.preprocess import check_pixels
+from workers.kinds.train import check_config
 from workers.models import Pipeline, Run
 from workers.selectors import find_dataset
 from workers.services.launching import validate
@@ -109,17 +113,13 @@ def add_expert(
     drawn = _drawn(before, labels, _negatives(negatives, drop), samples_per_class, seed)
     _check_classes(drawn, drop or ())
     drawn["sources"] = {label: other for label, other in drawn.get("sources", {}).items() if label != name}
-    if len(labels) + bool(drawn["negatives"]) < 2:
-        raise InputError(
-            f"A router needs two classes, and {name!r} is the only expert: add another first, or name negatives."
-        )
-    validate(Run.Kind.GENERATE_DATASET, drawn, check_now=False)
-    for negative in drawn["negatives"]:
-        get_source(negative)
-    fetches, register = _bring(name, known, source, adapter, card)
     router_train = before.train | (train or {})
+    check_config(router_train, "train")
     like_router = {"activated": True} if router_train.get("activated") else {}
     expert_train = like_router | (train_expert or {})
+    check_config(expert_train, "train_expert")
+    params = DrawParams.model_validate(validate(Run.Kind.GENERATE_DATASET, drawn, check_now=False))
+    fetches, register = _bring(name, known, source, adapter, card, lambda row: check_drawing(params, {name: row}))
     is_shared = router_train.get("activated") and expert_train.get("activated")
 
     def steps(stem: str) -> list[Step]:
@@ -177,16 +177,19 @@ def retrain_router(
         return done
     before = _lineage()
     pixels = _pixels(before, max_pixels)
+    router_train = before.train | (train or {})
+    check_config(router_train, "train")
     labels = tuple(adapters or (label for label in before.labels if label not in (drop or ())))
     drawn = _drawn(before, labels, _negatives(negatives, drop), samples_per_class, seed)
     _check_classes(drawn, drop or ())
+    check_classes(DrawParams.model_validate(validate(Run.Kind.GENERATE_DATASET, drawn, check_now=False)))
     fetches = []
     for row in _sources(drawn):
         if row.origin:
             fetches.append(_fetch_of(row.name, row.origin, row.format))
         else:
             register_source(row.name, row.path, format=row.format)
-    router_train = before.train | (train or {})
+    validate(Run.Kind.GENERATE_DATASET, drawn)
 
     def steps(stem: str) -> list[Step]:
         router = router_steps(stem, drawn, before.router, router_train, pixels, stack=True)
@@ -294,30 +297,45 @@ def _fetch_of(name: str, origin: str, format: str = "llava", expert: str | None 
 
 
 def _bring(
-    name: str, known: SourceDataset | None, source: str | Path, files: str | Path | None, card: dict[str, Any] | None
+    name: str,
+    known: SourceDataset | None,
+    source: str | Path,
+    files: str | Path | None,
+    card: dict[str, Any] | None,
+    check: Callable[[SourceDataset], None],
 ) -> tuple[list[dict[str, Any]], Callable[[], None]]:
-    """Read the source dataset, which may be `known`, and store the adapter's files. What lies on a volume is fetched by
-    runs: their parameters, and what registers the rest.
+    """Read the source dataset, which may be `known`, `check` the row that it will be, and store the adapter's files.
+    What lies on a volume is fetched by runs: their parameters, and what registers the rest.
     """
     label, place, format = (known.name, known.origin or known.path, known.format) if known else (name, source, "llava")
     check_adapter(name, Adapter.Kind.EXPERT)
     fetches: list[dict[str, Any]] = []
     if is_place(place):
+        with naming("source"):
+            check_place(str(place))
         fetches.append(_fetch_of(label, str(place), format, expert=name))
     if is_place(files):
+        with naming("adapter"):
+            check_place(str(files))
         fetches.append({"what": "adapter", "name": name, "place": str(files), "card": card})
     for params in fetches:
         validate(Run.Kind.FETCH, params)
-    read = None if is_place(place) else read_source(label, place, format=format)
+    read = None
+    check(SourceDataset(name=label, path=str(place)))  # before the folder is read, which takes long
+    if not is_place(place):
+        with naming("source"):
+            read = read_source(label, place, format=format)
+        check(SourceDataset(name=label, path=str(read[0]), screens=read[1].screens))
     stored = None
     if files is not None and not is_place(files):
-        stored = store_files(files, Adapter.Kind.EXPERT, configured_base(), card=card)
+        with naming("adapter"):
+            stored = store_files(files, Adapter.Kind.EXPERT, configured_base(), card=card)
 
     def register() -> None:
         row = None
         if read is not None:
             folder, facts = read
-            row = record_source(label, folder, format=format, digest=facts.digest, rows=facts.rows)
+            row = record_source(label, folder, format=format, facts=facts)
         adapter = register_adapter(name, source=row)
         if stored is not None:
             record_version(adapter, stored)

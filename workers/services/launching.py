@@ -54,7 +54,8 @@ def launch(
     if (only := HERE.get(kind)) and backend not in (None, only):
         raise InputError(f"{kind} runs on the backend {only!r} alone.")
     backend = only or backend or settings.COMPUTE_DEFAULT
-    get_compute(backend)
+    if missing := get_compute(backend).missing():
+        raise InputError(f"backend: {missing}")
     existing = _in_use(name=check_name(name, "run name")) if name else None
     for candidate in islice(repeat(name) if name else new_names(kind), TRIES):
         if name and existing is not None:

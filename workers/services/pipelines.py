@@ -20,6 +20,7 @@ from datasets_app.names import check_name
 from datasets_app.strict_json import check_json
 from workers.kinds import HERE
 from workers.kinds.preprocess import check_pixels
+from workers.kinds.train import check_config
 from workers.models import Pipeline, Run
 from workers.services.launching import TRIES, NameTaken, cancel, launch, numbered, relaunch
 from workers.services.moves import FINE, want_end
@@ -59,7 +60,7 @@ def launch_router_pipeline(
     adapters: Sequence[str],
     negatives: Sequence[str] = (),
     router: str = "router",
-    samples_per_class: int = 200,
+    samples_per_class: int | None = None,
     seed: int = 0,
     max_pixels: int | None = None,
     train: dict[str, Any] | None = None,
@@ -71,6 +72,7 @@ def launch_router_pipeline(
     A pipeline of that name goes on: what has succeeded is kept, what failed or was cancelled is launched again.
     """
     check_pixels(max_pixels)
+    check_config(train or {}, "train")
     drawn = {
         "adapters": list(adapters),
         "negatives": list(negatives),
@@ -113,6 +115,7 @@ def launch_expert_pipeline(
     user: User | None = None,
 ) -> Pipeline:
     """Preprocess the expert's source dataset, train the expert and evaluate it; a known name goes on likewise."""
+    check_config(train or {}, "train")
     source = get_adapter(adapter).source
     if source is None:
         raise InputError(f"Adapter {adapter!r} has no source dataset to train on.")

@@ -15,6 +15,8 @@ from adapters.promotion.samples import routed_right, shared
 from adapters.promotion.statistics import fisher
 from adapters.selectors import baseline_of, champion
 from datasets_app.errors import InputError
+from workers.kinds.generate_dataset import Params as DrawParams
+from workers.kinds.generate_dataset import check_enough, classes
 from workers.models import Pipeline, Run
 from workers.services.adding import Lineage, lineage_of
 from workers.services.pipelines import Plan, Step, asked, launch_plan
@@ -44,6 +46,9 @@ def reevaluate(
     if not held_out and not number:
         raise InputError(f"{serving.router} was promoted without an evaluation: ask for fresh samples.")
     draw_seed = int(timezone.now().timestamp()) if seed is None else seed
+    if number:
+        params = DrawParams.model_validate(_drawn(lineage, number, draw_seed))
+        check_enough(classes(params, {}), number, "fresh_samples")
 
     def steps(stem: str) -> list[Step]:
         return held_out + (_fresh(lineage, stem, number, draw_seed) if number else [])
@@ -65,13 +70,16 @@ def _held_out(baseline: Evaluation | None) -> list[Step]:
 
 
 def _fresh(lineage: Lineage, stem: str, samples: int, seed: int) -> list[Step]:
-    drawn: dict[str, Any] = {"adapters": list(lineage.labels), **lineage.drawn}
-    drawn |= {"samples_per_class": samples, "held_out_only": True, "draw_seed": seed % 2**31}
     return [
-        Step(Run.Kind.GENERATE_DATASET, "-fresh", drawn),
+        Step(Run.Kind.GENERATE_DATASET, "-fresh", _drawn(lineage, samples, seed)),
         Step(Run.Kind.PREPROCESS, "-fresh-preprocess", {"dataset": f"{stem}-fresh"}),
         Step(Run.Kind.EVALUATE, "-fresh-evaluate", {"serving": True, "dataset": f"{stem}-fresh"}, reuse=False),
     ]
+
+
+def _drawn(lineage: Lineage, samples: int, seed: int) -> dict[str, Any]:
+    drawn = {"samples_per_class": samples, "held_out_only": True, "draw_seed": seed % 2**31}
+    return {"adapters": list(lineage.labels), **lineage.drawn, **drawn}
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import pytest
 from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
 from adapters.models import Alias, Promotion
 from adapters.services import build_stack, switch_champion
@@ -55,6 +56,27 @@ def test_adding_a_run_launches_it(root: Client) -> None:
     assert run.created_by == User.objects.get()
 
 
+@pytest.fixture
+def account(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A token of Modal's."""
+    monkeypatch.setenv("MODAL_TOKEN_ID", "ak-1")
+    monkeypatch.setenv("MODAL_TOKEN_SECRET", "as-1")
+
+
+def test_forms_estimate_for_backends_that_are_set_up_and_for_what_will_happen(root: Client) -> None:
+    """An expert that brings its files is not trained."""
+    made = make_run("t", Status.SUCCEEDED, kind="train")
+    made.attempts.create(number=1, seconds=50, ended_at=timezone.now())
+    for kind in ("generate_dataset", "preprocess", "evaluate"):
+        run = make_run(kind, Status.SUCCEEDED, kind=kind)
+        run.attempts.create(number=1, seconds=1, ended_at=timezone.now())
+    shown = root.get(f"{PIPELINES}add/").content.decode()
+    assert "on modal" not in shown
+    assert "add_expert, with its files: on local about 54 s" in shown
+    assert "add_expert, which is trained first: on local about 1.75 min" in shown
+
+
+@pytest.mark.usefixtures("account")
 def test_a_job_runs_where_the_form_says(root: Client) -> None:
     """Each step of a pipeline, too, but for those that run here alone; said with what each place will take."""
     dataset = make_routing_dataset()

@@ -55,6 +55,7 @@ def test_a_job_succeeds_with_outputs_and_a_summary(compute: Compute, job: JobSpe
     assert status.summary["digest"].startswith("sha256:")
     assert (compute.outputs(handle) / "metadata.json").is_file()
     assert status.progress["done"] == status.progress["total"] > 0
+    assert status.seconds > 0
 
 
 def test_submitting_twice_does_the_work_once(compute: Compute, job: JobSpec) -> None:

@@ -1,28 +1,17 @@
-"""What the recipes' tests share: hashes, a source of each kind, a prepared dataset, a router trained on it."""
+"""What the recipes' tests share: a source of each kind, a prepared dataset, a router trained on it."""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from datasets_app.samples.source import write_source
 from tests.workers.recipes.recording import RecordingJob
-from workers.recipes import generate_dataset, preprocess, splits, train
-from workers.recipes.duplicates import perceptual_hashes
+from workers.recipes import generate_dataset, preprocess, train
 
 SEED = 3
 """Split seed of all data here, for which every class has enough screens on each side."""
-
-
-@pytest.fixture(scope="session", autouse=True)
-def hash_once() -> Iterator[None]:
-    """Hash each picture once in the session: its path never gets another picture."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(splits, "perceptual_hashes", functools.cache(perceptual_hashes))
-        yield
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,7 @@ from datasets_app.samples.source import write_source
 from tests.workers.recipes.recording import RecordingJob
 from workers.recipes import generate_dataset
 from workers.recipes.generate_dataset import Spec
-from workers.recipes.splits import Split, SplitSource
+from workers.recipes.splits import SplitSource
 
 PER_CLASS = 12
 
@@ -87,7 +87,7 @@ def test_another_seed_draws_another_dataset(tmp_path: Path, sources: list[dict[s
 def test_holds_out_what_an_experts_own_split_holds_out(tmp_path: Path, sources: list[dict[str, Any]]) -> None:
     dataset = generate(tmp_path, sources, seed=6)
     for source in sources[:2]:
-        split = SplitSource(list(read_source(Path(source["path"]))), Split(), 6)
+        split = SplitSource(list(read_source(Path(source["path"]))), None, 6)
         sides = {row.id: side for row, side in zip(split.rows, split.sides, strict=True)}
         for side, rows in dataset.splits.items():
             assert all(sides[str(row.source_id)] == side for row in rows if row.label == source["label"])
@@ -148,8 +148,50 @@ def test_only_evaluation_samples(tmp_path: Path, sources: list[dict[str, Any]]) 
 
 
 def test_too_few_screens_of_a_class(tmp_path: Path, sources: list[dict[str, Any]]) -> None:
-    with pytest.raises(InputError, match=r"Class 'calendar' has \d+ different screens on the train side, 80 are"):
+    with pytest.raises(
+        InputError, match="samples_per_class: class 'calendar' has 40 different screens, 100 are needed"
+    ):
         generate(tmp_path, sources, samples_per_class=100)
+
+
+def test_without_a_number_each_class_gives_what_it_has(tmp_path: Path, sources: list[dict[str, Any]]) -> None:
+    """Two fifths of a small source are held out, by whichever draw."""
+    few = tmp_path / "few"
+    shutil.copytree(sources[1]["path"], few)
+    lines = (few / "data.jsonl").read_text().splitlines()[:12]
+    (few / "data.jsonl").write_text("\n".join(lines) + "\n")
+    dataset = generate(tmp_path, [sources[0], {"label": "calendar", "path": str(few)}], samples_per_class=None)
+    found = {
+        label: [row for rows in dataset.splits.values() for row in rows if row.label == label]
+        for label in dataset.labels
+    }
+    assert {label: len(rows) for label, rows in found.items()} == {"calendar": 12, "provider-select": 40}
+    for label, rows in found.items():
+        share = sum(row in dataset.splits["eval"] for row in rows) / len(rows)
+        assert 0.1 < share < 0.7, label
+
+
+def test_a_screen_with_many_questions_is_evaluated_once(tmp_path: Path, sources: list[dict[str, Any]]) -> None:
+    many = tmp_path / "many"
+    shutil.copytree(sources[1]["path"], many)
+    rows = [json.loads(line) for line in (many / "data.jsonl").read_text().splitlines()]
+    asked = [
+        row
+        | {
+            "id": f"{row['id']}-{n}",
+            "conversations": [{"from": "human", "value": f"<image>\n{n}?"}, row["conversations"][-1]],
+        }
+        for row in rows
+        for n in range(5)
+    ]
+    (many / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in asked))
+    dataset = generate(tmp_path, [sources[0], {"label": "calendar", "path": str(many)}], samples_per_class=None)
+    drawn = {
+        side: [row.image.read_bytes() for row in rows if row.label == "calendar"]
+        for side, rows in dataset.splits.items()
+    }
+    assert len(set(drawn["eval"])) == len(drawn["eval"]) > 0
+    assert len(set(drawn["train"])) < len(drawn["train"]), "training takes them all"
 
 
 def test_the_same_question_twice_counts_once(tmp_path: Path, sources: list[dict[str, Any]]) -> None:

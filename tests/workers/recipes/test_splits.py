@@ -14,11 +14,11 @@ from PIL import Image, ImageChops, ImageEnhance
 from pydantic import ValidationError
 
 from datasets_app.formats import read_source
+from datasets_app.formats.duplicates import DEFAULT_DISTANCE, near_pairs, perceptual_hashes
 from datasets_app.formats.rows import SourceRow
 from datasets_app.samples.kinds import KINDS
 from datasets_app.samples.screen import Screen
 from datasets_app.samples.source import write_source
-from workers.recipes.duplicates import DEFAULT_DISTANCE, near_pairs, perceptual_hashes
 from workers.recipes.splits import Split, SplitSource
 
 
@@ -76,11 +76,11 @@ def test_near_duplicates_are_never_on_two_sides(rows: list[SourceRow], seed: int
 
 def test_a_group_shares_a_side(rows: list[SourceRow]) -> None:
     grouped = [replace(row, group="visit") for row in rows]
-    assert len(set(SplitSource(grouped, Split(), 3).clusters)) == 1
+    assert len(set(SplitSource(grouped, None, 3).clusters)) == 1
 
 
 def test_the_side_does_not_depend_on_the_order_of_rows(rows: list[SourceRow]) -> None:
-    forward, backward = SplitSource(rows, Split(), 5), SplitSource(rows[::-1], Split(), 5)
+    forward, backward = SplitSource(rows, None, 5), SplitSource(rows[::-1], None, 5)
     assert forward.sides == backward.sides[::-1]
 
 
@@ -111,8 +111,8 @@ def test_counts_add_up(total: int, val: float, evaluation: float) -> None:
     assert all(abs(count - getattr(split, side) * total) <= 2 for side, count in counts.items())
 
 
-def test_counts_of_the_usual_split() -> None:
-    assert Split().counts(300) == {"train": 240, "val": 30, "eval": 30}
+def test_counts_of_given_fractions() -> None:
+    assert Split(train=0.8, val=0.1, eval=0.1).counts(300) == {"train": 240, "val": 30, "eval": 30}
     assert Split(train=0, val=0, eval=1).counts(7) == {"train": 0, "val": 0, "eval": 7}
 
 

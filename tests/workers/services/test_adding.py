@@ -313,12 +313,12 @@ def test_retraining_reads_the_sources_again(serving: None, samples: dict[str, Pa
         retrain_router(pipeline="second")
 
 
-def test_a_source_that_several_experts_share_is_fetched_once(serving: None) -> None:
+def test_a_source_that_several_experts_share_is_refused_before_it_is_read(serving: None) -> None:
     shared = make_source("other")
-    SourceDataset.objects.filter(pk=shared.pk).update(origin="claimhawk-training-data:other")
     Adapter.objects.filter(name__in=["calendar", "claim-window"]).update(source=shared)
-    pipeline = retrain_router()
-    assert [run.params["name"] for run in pipeline.runs.filter(kind=Run.Kind.FETCH)] == ["other"]
+    with pytest.raises(InputError, match="'claim-window' and 'calendar' have the same screens, those of 'other'"):
+        retrain_router()
+    assert not Pipeline.objects.exists()
 
 
 def test_what_serves_is_evaluated_on_what_it_was_promoted_on_and_on_fresh_samples(serving: None) -> None:

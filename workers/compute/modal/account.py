@@ -14,12 +14,12 @@ from modal.exception import AuthError, Error, InvalidError, NotFoundError, Permi
 
 from datasets_app.errors import InputError
 from inference.engines.modal.account import is_ours, read_token_anew, sentence
+from workers.compute.modal.token import LOG_IN
 from workers.compute.types import ComputeUnavailable
 from workers.remote.code import code_mark
 from workers.remote.names import Names
 
 MAX_JSON_BYTES = 64 * 2**20
-LOG_IN = "run `modal token new`, or set MODAL_TOKEN_ID and MODAL_TOKEN_SECRET"
 A_JOB = "generate_dataset_job"
 DEPLOY = "run `modal deploy -m workers.modal_app`"
 

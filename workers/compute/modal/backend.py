@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workers.compute.logs import tail
+from workers.compute.modal.token import LOG_IN, has_token
 from workers.compute.types import ComputeUnavailable, JobSpec, JobState, JobStatus, Progress
 from workers.recipes.files import write_atomically
 from workers.remote.names import Names
@@ -122,6 +123,9 @@ class ModalCompute:
         key = handle.partition("/")[0]
         with account.speaking():
             return fetching.fetch(self._volume("data"), run_folder(key), self.root / key, progress)
+
+    def missing(self) -> str:
+        return "" if has_token() else f"There is no account of Modal's here: {LOG_IN}."
 
     def problems(self) -> list[str]:
         from workers.compute.modal import account

@@ -9,6 +9,7 @@ from django.core.management.base import CommandParser
 from adapters.models import Adapter
 from workers.management.base import RunCommand
 from workers.models import Run
+from workers.recipes.sizing import DEFAULT_WORDS
 
 
 class Command(RunCommand):
@@ -21,7 +22,7 @@ class Command(RunCommand):
         super().add_arguments(parser)
         parser.add_argument("--adapters", nargs="+", metavar="NAME", help="experts (default: all with a source)")
         parser.add_argument("--negatives", nargs="+", default=[], metavar="NAME", help="sources of the label none")
-        parser.add_argument("--samples-per-class", type=int, default=200, help="default: %(default)s")
+        parser.add_argument("--samples-per-class", type=int, help=f"default: {DEFAULT_WORDS}")
         parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
         parser.add_argument("--name", help="of run and dataset (default: routing_YYYYMMDD_HHMMSS)")
 

@@ -12,10 +12,9 @@ from typing import Literal
 from datasets_app.errors import InputError
 from datasets_app.formats import routing
 from datasets_app.formats.digest import folder_digest
+from datasets_app.formats.duplicates import DEFAULT_DISTANCE
 from workers.recipes.content import read_content
-from workers.recipes.duplicates import DEFAULT_DISTANCE
 from workers.recipes.prepared import PREPROCESS_FILE, Prepared, load_split
-from workers.recipes.splits import Split
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ def _prepared(folder: Path, split: str, limit: int | None) -> Questions:
 
 
 def _routing(folder: Path, split: str, limit: int | None) -> Questions:
-    content = read_content(folder, routing.FORMAT, Split(), 0, DEFAULT_DISTANCE)
+    content = read_content(folder, routing.FORMAT, None, 0, DEFAULT_DISTANCE)
     samples = [
         Sample(example.id, example.words, example.label, example.answer, example.image.read_bytes)
         for example in content.splits[split]

@@ -9,7 +9,7 @@ from adapters.backbone.spec import BaseSpec, is_small, pick_dtype
 from workers.recipes.device import pick_device
 
 if TYPE_CHECKING:
-    from workers.recipes.train import Spec
+    from workers.recipes.training.spec import Spec
 
 
 @dataclass(frozen=True)
