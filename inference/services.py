@@ -69,7 +69,9 @@ def _ask(method: Callable[[Request], Answer], request: Request, stack: Stack) ->
     except StackNotDeployed:  # an engine that has just started
         try:
             get_engine().deploy(spec_of(stack))
-        except (InputError, LoadError) as error:  # no fault of whoever asks
+        except InputError as error:  # no fault of whoever asks
+            raise EngineError(f"The stack that serves cannot be loaded: {error}") from error
+        except LoadError as error:
             logger.error("%s cannot be loaded: %s", stack, error)
             raise EngineError("The stack that serves cannot be loaded; the log says why.") from error
         return method(request)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import socket
@@ -15,7 +16,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
-from django.db import connection
+from django.db import connection, transaction
 from knox.models import AuthToken
 
 from controlplane.processes import free_port, wait_until_up
@@ -24,60 +25,70 @@ from tests.cast import make_champion
 from tests.controlplane.test_processes import process
 from tests.many import add_rows
 
-EXAMPLES = os.environ.get("SWITCHYARD_FUZZ_EXAMPLES", "4")  # a phase and operation; `make fuzz` takes more
+EXAMPLES = os.environ.get("SWITCHYARD_FUZZ_EXAMPLES")  # a phase and operation, of a long run: `make fuzz`
 PATIENCE = 120.0
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
-LOG_OUT = "/api/v1/auth/logout/"  # whose first success would make every later request a 401
+LOG_IN, LOG_OUT = "/api/v1/auth/login/", "/api/v1/auth/logout/"
+PASSWORD = "correct horse"
+PHASES = {"superuser": "examples,coverage,fuzzing", "viewer": "examples,fuzzing"}
+"""Of a short run: what writes refuses a viewer before it looks at the request."""
 
 pytestmark = [pytest.mark.django_db, pytest.mark.long]
 
 
 @dataclass(frozen=True)
 class Installation:
-    """A running web process, and a token of each kind of user."""
+    """A running web process, and what each kind of user sends along."""
 
     url: str
-    tokens: dict[str, str]
+    authorizations: dict[str, str]
 
 
-@pytest.fixture
-def installation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Installation]:
+@pytest.fixture(scope="module")
+def installation(
+    django_db_setup: None, django_db_blocker: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Installation]:
     """With rows of everything."""
-    if connection.vendor != "sqlite":
-        pytest.skip("The installation is a copy of the test's database, a file.")
-    make_champion()
-    add_rows(range(2))
-    users = {"superuser": User.objects.create_superuser("root"), "viewer": User.objects.create_user("viewer")}
-    tokens = {name: AuthToken.objects.create(user)[1] for name, user in users.items()}
-    (tmp_path / "db.sqlite3").write_bytes(connection.connection.serialize())
-    for name in ("DATABASE_URL", "REDIS_URL"):
-        monkeypatch.delenv(name, raising=False)
-    port, log = free_port(), tmp_path / "web.log"
+    folder = tmp_path_factory.mktemp("installation")
+    with django_db_blocker.unblock():
+        if connection.vendor != "sqlite":
+            pytest.skip("The installation is a copy of the test's database, a file.")
+        with transaction.atomic():
+            authorizations = make_rows()
+            (folder / "db.sqlite3").write_bytes(connection.connection.serialize())
+            transaction.set_rollback(True)
+    port, log = free_port(), folder / "web.log"
     (web,) = read_procfile(["web"])
     settings = {
         "DJANGO_SETTINGS_MODULE": "tests.fuzz.settings",
         "PYTHONPATH": os.pathsep.join(("platform", ".")),
-        "SWITCHYARD_DATA": str(tmp_path),
+        "SWITCHYARD_DATA": str(folder),
         "SWITCHYARD_PORT": str(port),
+        "DATABASE_URL": "",
+        "REDIS_URL": "",
     }
     with process(["/bin/sh", "-c", f"exec {web.command}"], log, environment() | settings):
         wait_until_up(f"http://127.0.0.1:{port}/health", seconds=PATIENCE, log=log)
-        yield Installation(f"http://127.0.0.1:{port}", tokens)
+        yield Installation(f"http://127.0.0.1:{port}", authorizations)
 
 
-def fuzz(installation: Installation, user: str, *words: str, folder: Path) -> None:
+def make_rows() -> dict[str, str]:
+    """Rows of everything; how each kind of user logs in."""
+    make_champion()
+    add_rows(range(2))
+    root = User.objects.create_superuser("root", password=PASSWORD)
+    users = {"superuser": root, "viewer": User.objects.create_user("viewer")}
+    tokens = {name: f"Token {AuthToken.objects.create(user)[1]}" for name, user in users.items()}
+    return tokens | {"password": f"Basic {base64.b64encode(f'root:{PASSWORD}'.encode()).decode()}"}
+
+
+def fuzz(installation: Installation, user: str, folder: Path, *words: str) -> None:
     """Fail with schemathesis's report, which has a curl command for each finding."""
     command = [str(Path(sys.executable).with_name("schemathesis")), "--no-color", "run"]
-    command += [f"{installation.url}/api/schema/", "--header", f"Authorization: Token {installation.tokens[user]}"]
-    command += [
-        "--checks",
-        CHECKS,
-        "--max-examples",
-        EXAMPLES,
-        "--continue-on-failure",
-        "--generation-database",
-        "none",
-    ]
+    command += [f"{installation.url}/api/schema/", "--header", f"Authorization: {installation.authorizations[user]}"]
+    command += ["--checks", CHECKS, "--continue-on-failure", "--generation-database", "none"]
+    command += ["--max-examples", EXAMPLES or "2"]
+    command += [] if EXAMPLES else ["--phases", PHASES.get(user, "fuzzing")]
     done = subprocess.run([*command, *words], cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{done.stdout[-20_000:]}\n{done.stderr[-5_000:]}"
 
@@ -122,5 +133,10 @@ def test_what_is_no_http_is_refused_in_the_one_error_shape(installation: Install
 def test_no_request_is_answered_by_a_server_error_or_an_undocumented_status(
     installation: Installation, user: str, tmp_path: Path
 ) -> None:
-    fuzz(installation, user, "--exclude-path", LOG_OUT, folder=tmp_path)
-    fuzz(installation, user, "--include-path", LOG_OUT, folder=tmp_path)
+    fuzz(installation, user, tmp_path, "--exclude-path-regex", "^/api/v1/auth/")
+
+
+def test_nor_is_a_log_in_or_a_log_out(installation: Installation, tmp_path: Path) -> None:
+    """Last: the first log-out that succeeds makes every later request of the superuser's a 401."""
+    fuzz(installation, "password", tmp_path, "--include-path", LOG_IN)
+    fuzz(installation, "superuser", tmp_path, "--include-path", LOG_OUT)
