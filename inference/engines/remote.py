@@ -10,13 +10,14 @@ from typing import TypeVar
 import httpx
 
 from datasets_app.text import without_user
-from inference.engines import wire
+from inference.engines import multipart, wire
 from inference.engines.base import EngineError
 from inference.engines.streams import lines
 from inference.engines.types import Decision, Request, StackedResult, StackSpec, StreamEvent
 
 CONNECT_S = 5.0
 ANSWER_S = 180.0  # a full queue and one long answer
+JSON = "application/json"
 DEPLOY_S = 600.0  # adapters of gigabytes from a cold disk
 
 T = TypeVar("T")
@@ -32,7 +33,7 @@ class RemoteEngine:
         self._url = without_user(url.rstrip("/"))
         self._client = httpx.Client(
             base_url=url.rstrip("/"),
-            headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
+            headers={"Authorization": f"Bearer {token}"},
             timeout=httpx.Timeout(ANSWER_S, connect=CONNECT_S),
             limits=httpx.Limits(max_connections=None),  # How many requests there may be is the engine's to say.
             trust_env=False,  # A proxy has no business between two of our processes.
@@ -40,20 +41,21 @@ class RemoteEngine:
 
     def deploy(self, stack: StackSpec) -> None:
         """Load every adapter of the stack; idempotent."""
-        self._call("POST", "/deploy", wire.dump_stack(stack), timeout=DEPLOY_S)
+        self._call("POST", "/deploy", wire.dump_stack(stack), JSON, DEPLOY_S)
 
     def route(self, request: Request) -> Decision:
         """Decide which expert should answer."""
-        return _read(wire.load_decision, self._call("POST", "/route", wire.dump_request(request)))
+        return _read(wire.load_decision, self._ask("/route", request))
 
     def infer(self, request: Request) -> StackedResult:
         """Route, then generate with the chosen expert."""
-        return _read(wire.load_result, self._call("POST", "/infer", wire.dump_request(request)))
+        return _read(wire.load_result, self._ask("/infer", request))
 
     def stream(self, request: Request) -> Iterator[StreamEvent]:
         """`infer` as it happens; closing the iterator ends the request there, too."""
         body = wire.dump_request(request)
-        with self._reaching(), self._client.stream("POST", "/stream", content=body) as response:
+        headers = {"Content-Type": multipart.content_type(body)}
+        with self._reaching(), self._client.stream("POST", "/stream", content=body, headers=headers) as response:
             if response.status_code != httpx.codes.OK:
                 raise wire.load_error(response.status_code, response.read())
             for line in lines(response.iter_bytes()):
@@ -73,10 +75,16 @@ class RemoteEngine:
         """Close the connections; the engine there goes on."""
         self._client.close()
 
-    def _call(self, method: str, path: str, body: bytes | None = None, timeout: float = ANSWER_S) -> bytes:
-        limits = httpx.Timeout(timeout, connect=CONNECT_S)
+    def _ask(self, path: str, request: Request) -> bytes:
+        body = wire.dump_request(request)
+        return self._call("POST", path, body, multipart.content_type(body))
+
+    def _call(
+        self, method: str, path: str, body: bytes | None = None, kind: str = JSON, timeout: float = ANSWER_S
+    ) -> bytes:
+        limits, headers = httpx.Timeout(timeout, connect=CONNECT_S), {"Content-Type": kind}
         with self._reaching():
-            response = self._client.request(method, path, content=body, timeout=limits)
+            response = self._client.request(method, path, content=body, headers=headers, timeout=limits)
         if response.status_code != httpx.codes.OK:
             raise wire.load_error(response.status_code, response.content)
         return response.content

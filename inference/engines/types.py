@@ -23,12 +23,18 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Request:
-    """One screenshot (encoded PNG, JPEG or WEBP) and the user's words, for the stack with digest `stack`."""
+    """One screenshot (encoded PNG, JPEG or WEBP) and the user's words, for the stack with digest `stack`.
+
+    Clients take turns: `client` is any text by which the engine tells them apart. `waited_s` seconds of the request's
+    deadline passed before the engine was asked.
+    """
 
     stack: str
     image: bytes
     prompt: str
     max_tokens: int = 128
+    client: str = ""
+    waited_s: float = 0.0
 
 
 def content_digest(data: bytes) -> str:

@@ -1,20 +1,20 @@
-"""The JSON between `RemoteEngine` and the engine server; both sides use these functions only.
+"""What passes between `RemoteEngine` and the engine server; both sides use these functions only.
 
-A request is `{"stack", "image" (base64), "prompt", "max_tokens"}`, a stack, a decision and a result are their
-dataclasses, and every failure is `{"error": {"code", "message"}}`. A streamed answer is a line an event,
+A request is `multipart/form-data`: the part `request`, JSON with the fields of `_RequestBody`, and the encoded image
+as the part `image`. A stack, a decision and a result are their dataclasses, and every failure is
+`{"error": {"code", "message"}}`. A streamed answer is a line an event,
 `{"event": "decision" | "token" | "result" | "error", "data": …}`.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from datasets_app.errors import InputError
 from datasets_app.formats.pictures import MAX_BYTES, UnsupportedImage
+from inference.engines import multipart
 from inference.engines.base import EngineBusy, EngineError, StackNotDeployed
 from inference.engines.types import Decision, Receipt, Request, StackedResult, StackSpec, StreamEvent, TextDelta
 
@@ -36,9 +36,10 @@ class _RequestBody(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     stack: str
-    image: str
     prompt: str
     max_tokens: int
+    client: str = Field(max_length=200)
+    waited_s: float = Field(ge=0, allow_inf_nan=False)
 
 
 _RECEIPT = TypeAdapter(Receipt)
@@ -46,23 +47,26 @@ _STACK, _DECISION, _RESULT = TypeAdapter(StackSpec), TypeAdapter(Decision), Type
 
 
 def dump_request(request: Request) -> bytes:
-    """Encode a request."""
-    image = base64.b64encode(request.image).decode()
-    return json.dumps(
-        {"stack": request.stack, "image": image, "prompt": request.prompt, "max_tokens": request.max_tokens}
-    ).encode()
+    """Encode a request; `multipart.content_type` tells the type of the body."""
+    head = {name: value for name, value in vars(request).items() if name != "image"}
+    return multipart.encode(
+        [
+            ("request", "application/json", json.dumps(head).encode()),
+            ("image", "application/octet-stream", request.image),
+        ]
+    )
 
 
 def load_request(data: bytes) -> Request:
-    """Decode a request; InputError naming the field that is wrong."""
+    """Decode a request; InputError naming the part or field that is wrong."""
+    parts = list(multipart.decode(data))
+    if [name for name, _ in parts] != ["request", "image"]:
+        raise InputError("Give the part 'request', then one part 'image'.")
     try:
-        body = _RequestBody.model_validate_json(data)
-        image = base64.b64decode(body.image, validate=True)
+        body = _RequestBody.model_validate_json(parts[0][1])
     except ValidationError as error:
         raise wrong_field(error) from error
-    except (binascii.Error, ValueError) as error:
-        raise InputError("Field 'image' is not valid base64.") from error
-    return Request(body.stack, image, body.prompt, body.max_tokens)
+    return Request(image=parts[1][1], **body.model_dump())
 
 
 def dump_stack(stack: StackSpec) -> bytes:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import json
+import math
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -18,7 +21,7 @@ from aiohttp import web
 
 from datasets_app.errors import InputError
 from datasets_app.formats.pictures import UnsupportedImage
-from inference.engines import wire
+from inference.engines import multipart, wire
 from inference.engines.base import EngineBusy, EngineError, StackNotDeployed
 from inference.engines.limits import Limits, limits_env
 from inference.engines.remote import RemoteEngine
@@ -34,7 +37,7 @@ ROUTER = AdapterRef("router", "sha256:r")
 DECISION = Decision("a", AdapterRef("a", "sha256:a"), {"a": 0.75, "none": 0.25}, ROUTER, "sha256:s", {"total": 1.5})
 CALL = {"name": "x", "arguments": {"y": [1, None, "é"]}}
 RESULT = StackedResult(DECISION, "é <tool_call>", CALL, 3, "stop", {"total": 2.5})
-REQUEST = Request("sha256:s", b"\x00\xff", "words\n\u2028\x00", 7)
+REQUEST = Request("sha256:s", b"\x00\xff", "words\n\u2028\x00", 7, "user 1", 0.25)
 STACK = StackSpec("sha256:b", ROUTER, (AdapterRef("a", "sha256:a"),))
 
 
@@ -225,20 +228,55 @@ def test_a_wrong_token_is_told(ready: str) -> None:
         b"null",
         b"\xff\xfe",
         b"[" * 100_000,
-        b'{"stack": "\\ud800", "image": "", "prompt": "", "max_tokens": 1}',
-        b'{"stack": "s", "image": "?", "prompt": "", "max_tokens": 1}',
-        b'{"stack": "s", "image": "", "prompt": "", "max_tokens": "1"}',
-        b'{"stack": "s", "image": "", "prompt": "", "max_tokens": true}',
-        b'{"stack": "s", "image": "", "prompt": "", "max_tokens": 1e400}',
-        b'{"stack": "s", "image": "", "prompt": "", "max_tokens": 1, "chat_template": ""}',
         b'{"base": "b", "router": {}, "experts": []}',
         b'{"base": "b", "router": {"name": 1, "digest": "d"}, "experts": []}',
+        b"--b\r\n",
+        b"--b\r\n\r\n--b--",
+        b"--" + b"b" * 71 + b"\r\n\r\n--b--",
+        wire.dump_request(REQUEST)[:-8],
+        multipart.encode([]),
+        multipart.encode([("image", "", b""), ("request", "", b"{}")]),
+        multipart.encode([("request", "", b"{}"), *([("image", "", b"")] * 200)]),
     ],
 )
 def test_wrong_bodies_are_refused(ready: str, path: str, body: bytes) -> None:
     answer = httpx.post(f"{ready}{path}", headers=HEADERS, content=body)
     assert answer.status_code == 400
     assert set(answer.json()["error"]) == {"code", "message"}
+
+
+@pytest.mark.parametrize("path", ["/route", "/infer", "/stream"])
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("stack", "\ud800"),
+        ("prompt", None),
+        ("max_tokens", "1"),
+        ("max_tokens", True),
+        ("max_tokens", math.inf),
+        ("chat_template", ""),
+        ("client", 1),
+        ("client", "x" * 1000),
+        ("waited_s", -1),
+        ("waited_s", math.inf),
+        ("waited_s", "1"),
+    ],
+)
+def test_a_wrong_field_of_a_request_is_named(ready: str, path: str, field: str, value: object) -> None:
+    head = {"stack": "s", "prompt": "", "max_tokens": 1, "client": "", "waited_s": 0} | {field: value}
+    body = multipart.encode([("request", "", json.dumps(head).encode()), ("image", "", b"")])
+    answer = httpx.post(f"{ready}{path}", headers=HEADERS, content=body)
+    assert answer.status_code == 400
+    assert "JSON" in answer.json()["error"]["message"] or repr(field) in answer.json()["error"]["message"]
+
+
+def test_an_image_is_sent_as_the_bytes_that_it_is(remote: RemoteEngine, fake: FakeEngine) -> None:
+    """Whatever they are: also what looks like the end of a part."""
+    for image in (b"", b"\r\n", b"\r\n--b\r\n\r\n", bytes(range(256)) * 100):
+        request = replace(REQUEST, image=image)
+        assert image in wire.dump_request(request)
+        assert remote.infer(request) == RESULT
+        assert fake.seen[-1] == request
 
 
 def test_other_paths_methods_and_sizes(ready: str) -> None:
