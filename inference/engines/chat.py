@@ -91,7 +91,8 @@ class Chat:
     """A screenshot (encoded PNG, JPEG or WEBP) and texts for the adapter that is served as `model`.
 
     The texts are whole, as a chat's messages have them. `pixels`, if given, are the least and most pixels of the
-    screenshot after resizing; they must be those of the adapter's card.
+    screenshot after resizing; they must be those of the adapter's card. `client` and `waited_s` are as a `Request` has
+    them.
     """
 
     model: str
@@ -101,6 +102,8 @@ class Chat:
     image: bytes
     max_tokens: int
     pixels: tuple[int, int] | None = None
+    client: str = ""
+    waited_s: float = 0.0
 
     def turns(self, card: AdapterCard) -> Turns:
         """The texts, of which the card's own are told from the user's; InputError for other pixels than the card's."""

@@ -9,7 +9,14 @@ from datasets_app.errors import InputError
 from inference.engines.base import EngineBusy
 
 VARIABLE = "SWITCHYARD_ENGINE_{}"
-RANGES = {"batch": (1, 256), "queue": (1, 4096), "deadline": (1, 150), "stacks": (1, 1024), "adapters": (1, 1024)}
+RANGES = {
+    "batch": (1, 256),
+    "queue": (1, 4096),
+    "deadline": (1, 150),
+    "stall": (1, 3600),
+    "stacks": (1, 1024),
+    "adapters": (1, 1024),
+}
 """Of the settings; a longer deadline than the callers' patience (`RemoteEngine`, `ModalEngine`) would be none."""
 
 GPU_BATCH = 32  # a GPU takes hardly longer for a step of more rows
@@ -19,8 +26,9 @@ GPU_BATCH = 32  # a GPU takes hardly longer for a step of more rows
 class Limits:
     """Of one engine in this process."""
 
-    queue: int = 64  # requests waiting, or being prepared for it
+    queue: int = 64  # places for requests that wait or are prepared; a request takes one or more (`work.places`)
     deadline_s: float = 60.0  # from a request's arrival to its end
+    stall_s: float = 30.0  # without a step's end, after which the model's thread counts as stalled
     batch: int = 8  # requests answered at once
     joining: int = 4  # requests that join at once while others are being answered
     steps: int = 2  # tokens that those others get before more join
@@ -34,12 +42,11 @@ class Limits:
 
     @classmethod
     def from_env(cls, on_gpu: bool) -> Limits:
-        """The defaults, and what `SWITCHYARD_ENGINE_BATCH`, `…_QUEUE`, `…_DEADLINE` (in seconds), `…_STACKS` and
-        `…_ADAPTERS` say instead. InputError naming the one that is wrong.
+        """The defaults, and what `SWITCHYARD_ENGINE_BATCH`, `…_QUEUE`, `…_DEADLINE` and `…_STALL` (in seconds),
+        `…_STACKS` and `…_ADAPTERS` say instead. InputError naming the one that is wrong.
         """
         given = {name: _whole(name, text) for name, text in _given().items()}
-        seconds = given.pop("deadline", None)
-        more = {} if seconds is None else {"deadline_s": float(seconds)}
+        more = {f"{name}_s": float(given.pop(name)) for name in ("deadline", "stall") if name in given}
         return cls(**({"batch": GPU_BATCH} if on_gpu else {}) | given | more)  # type: ignore[arg-type]
 
 

@@ -55,8 +55,8 @@ async def _lifetime(app: web.Application) -> AsyncIterator[None]:
 
 
 async def _health(request: web.Request) -> web.Response:
-    ready = request.app[HOST].ready
-    return web.json_response({"status": "ok" if ready else "loading"}, status=200 if ready else 503)
+    state = request.app[HOST].state
+    return web.json_response({"status": state}, status=200 if state == "ok" else 503)
 
 
 async def _status(request: web.Request) -> web.Response:

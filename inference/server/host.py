@@ -18,6 +18,7 @@ from inference.engines.types import AdapterRef, Decision, Request, StackedResult
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
+LATE_S = 1.5  # that an answer may come after the deadline, as the last step takes its time
 LOADING = 4  # loads at once; the others wait for those
 
 
@@ -31,6 +32,10 @@ class HostedEngine(Protocol):
     @property
     def deadline_s(self) -> float:
         """Seconds within which it has answered a request."""
+
+    @property
+    def is_stalled(self) -> bool:
+        """Whether it gets on with nothing though it should."""
 
     def deploy(self, stack: StackSpec) -> None:
         """Load a stack, in the caller's thread."""
@@ -111,9 +116,13 @@ class Host:
         threading.Thread(target=self._run, name="engine-loader", daemon=True).start()
 
     @property
-    def ready(self) -> bool:
-        """Whether the model is loaded, and has not failed for good."""
-        return self._engine is not None and not self._broken
+    def state(self) -> str:
+        """`loading`, `failed` for good, `stalled` where the model finishes no step, or `ok`."""
+        if self._broken:
+            return "failed"
+        if self._engine is None:
+            return "loading"
+        return "stalled" if self._engine.is_stalled else "ok"
 
     def fail(self) -> None:
         """The engine will answer nobody any more."""
@@ -148,16 +157,24 @@ class Host:
     async def call(self, submit: Callable[[], Future[T]]) -> T:
         """The result of the future that `submit` returns, called in another thread because it decodes bodies.
 
-        A caller that is cancelled ends its work.
+        A caller that is cancelled ends its work; EngineBusy where there is no result soon after the deadline.
         """
+        late = self._late()
         future = await self._submitted(submit)
         try:
-            return await asyncio.wrap_future(future)
+            async with asyncio.timeout_at(late):
+                return await asyncio.wrap_future(future)
+        except TimeoutError:
+            raise self._too_late() from None
         finally:
             future.cancel()
 
     async def stream(self, submit: Callable[[Callable[[StreamEvent], None]], Future[T]]) -> AsyncGenerator[Any]:
-        """What the future that `submit` returns tells its listener, last its result. Close it to end the work."""
+        """What the future that `submit` returns tells its listener, last its result. Close it to end the work.
+
+        EngineBusy where the result is not there soon after the deadline.
+        """
+        late = self._late()
         loop = asyncio.get_running_loop()
         events: asyncio.Queue[StreamEvent | None] = asyncio.Queue()
 
@@ -167,11 +184,24 @@ class Host:
         future = await self._submitted(lambda: submit(tell))
         try:
             future.add_done_callback(lambda _: tell(None))
-            while (event := await events.get()) is not None:
+            while (event := await self._next(events, late)) is not None:
                 yield event
             yield future.result()
         finally:
             future.cancel()
+
+    async def _next(self, events: asyncio.Queue[StreamEvent | None], late: float) -> StreamEvent | None:
+        try:
+            async with asyncio.timeout_at(late):
+                return await events.get()
+        except TimeoutError:
+            raise self._too_late() from None
+
+    def _late(self) -> float:
+        return asyncio.get_running_loop().time() + self.engine.deadline_s + LATE_S
+
+    def _too_late(self) -> EngineBusy:
+        return EngineBusy(f"The model did not answer within {self.engine.deadline_s:g} s.")
 
     async def _submitted(self, submit: Callable[[], Future[T]]) -> Future[T]:
         submitting = asyncio.ensure_future(asyncio.to_thread(submit))

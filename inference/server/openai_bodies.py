@@ -174,6 +174,7 @@ class ChatBody(_Strict):
             image,
             min(limits, default=DEFAULT_TOKENS),
             (size.shortest_edge, size.longest_edge) if size else None,
+            self.user or "",
         )
 
 

@@ -20,6 +20,8 @@ from workers.services.heartbeats import is_alive
 
 PATIENCE = 2.0  # seconds for all checks together
 
+ENGINE_STATES = ("loading", "stalled", "failed")
+
 _pool = ThreadPoolExecutor(max_workers=10, thread_name_prefix="ready")
 
 
@@ -33,24 +35,33 @@ def health(request: HttpRequest) -> JsonResponse:
 @login_not_required
 @require_safe
 def ready(request: HttpRequest) -> JsonResponse:
-    """Database, broker, worker, beat and engine, each by itself; 503 unless all of them are there."""
+    """Database, broker, worker, beat and engine, each by itself; 503 unless all of them are there.
+
+    An engine that answers says why it is not ready: it is `loading`, or `stalled` in a step of its model.
+    """
     running = {name: _pool.submit(_quietly, check) for name, check in CHECKS.items()}
     deadline = time.monotonic() + PATIENCE
     states = {}
     for name, future in running.items():
         try:
-            states[name] = "ok" if future.result(max(0.0, deadline - time.monotonic())) else "failing"
+            states[name] = future.result(max(0.0, deadline - time.monotonic()))
         except TooSlow:
             states[name] = "failing"
     is_ready = set(states.values()) == {"ok"}
     return JsonResponse({"status": "ok" if is_ready else "failing", **states}, status=200 if is_ready else 503)
 
 
-def _quietly(check: Callable[[], bool]) -> bool:
+class NotReady(Exception):  # noqa: N818
+    """Why, in one word."""
+
+
+def _quietly(check: Callable[[], bool]) -> str:
     try:
-        return check()
+        return "ok" if check() else "failing"
+    except NotReady as error:
+        return str(error)
     except Exception:
-        return False
+        return "failing"
     finally:
         connection.close()
 
@@ -69,7 +80,15 @@ def _broker() -> bool:
 
 def _engine() -> bool:
     url = settings.ENGINE["OPTIONS"].get("url")
-    return url is None or httpx.get(f"{url}/health", timeout=1.5, trust_env=False).status_code == httpx.codes.OK
+    if url is None:
+        return True
+    answer = httpx.get(f"{url}/health", timeout=1.5, trust_env=False)
+    if answer.status_code == httpx.codes.OK:
+        return True
+    state = answer.json()["status"]
+    if state in ENGINE_STATES:
+        raise NotReady(state)
+    return False
 
 
 CHECKS: dict[str, Callable[[], bool]] = {

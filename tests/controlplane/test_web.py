@@ -35,6 +35,7 @@ class Unhurried(ScriptedEngine):
 
     places = Limits().queue + Limits().batch
     deadline_s = PATIENCE
+    is_stalled = False
 
     def __init__(self) -> None:
         super().__init__()

@@ -102,6 +102,11 @@ class InProcessEngine:
         """Seconds from a request's arrival to its end."""
         return self.limits.deadline_s
 
+    @property
+    def is_stalled(self) -> bool:
+        """Whether the model has finished no step for longer than it may take."""
+        return self._scheduler.is_stalled
+
     # The seam
 
     def deploy(self, stack: StackSpec) -> None:
@@ -328,7 +333,7 @@ class InProcessEngine:
             try:
                 adapter = read_adapter(self._resolve(ref.digest), ref.digest, self.base, self._shape, dtype)
                 prove = self._prover.prepare(adapter)
-                return self._scheduler.call(lambda: self._pool.place(adapter, prove)).result()
+                return self._scheduler.call(lambda: self._pool.place(adapter, prove), prove.tokens).result()
             except InputError as error:
                 raise InputError(f"Adapter {ref.name[:80]!r}: {error}") from error
             except EngineError as error:

@@ -67,6 +67,8 @@ class Job:
 
     deployment: Deployment
     deadline: float  # of time.monotonic()
+    client: str = ""  # whose turn it takes
+    places: int = 1  # that it takes in the queue
     answers: bool = True  # False: the decision is all that is asked for
     on_event: Callable[[StreamEvent], None] | None = None
     future: Future[Any] = field(default_factory=Future)
@@ -90,6 +92,11 @@ class Job:
     closed: bool = False  # ended, its adapters let go of
     timings: dict[str, float] = field(default_factory=dict)
     _marked: float = field(default_factory=time.perf_counter)
+
+    @property
+    def work(self) -> int:
+        """Tokens that the adapter whose turn it is has to read."""
+        return max(1, len(self.prompt))
 
     def mark(self, stage: str) -> None:
         """Count the milliseconds since the last mark towards `stage`."""

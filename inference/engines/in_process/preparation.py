@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from functools import partial
 from typing import Any
 
+from datasets_app.errors import InputError
 from datasets_app.formats.pictures import decode
 from inference.engines.base import EngineError
 from inference.engines.chat import Chat, Turns
@@ -17,7 +18,9 @@ from inference.engines.in_process.jobs import Deployment, Job
 from inference.engines.in_process.pool import AdapterPool
 from inference.engines.in_process.runner import Runner
 from inference.engines.in_process.scheduler import CLOSED, Scheduler
+from inference.engines.in_process.turns import FairThreads
 from inference.engines.types import Request, content_digest
+from inference.engines.work import places
 
 THREADS = min(4, os.cpu_count() or 1)  # so many images of new requests at once, and of others: up to 75 MB decoded
 
@@ -34,22 +37,24 @@ class Preparation:
         self._pool = pool
         self._scheduler = scheduler
         self._deadline_s = deadline_s
-        self._threads = ThreadPoolExecutor(THREADS, "preparation")
-        self._again = ThreadPoolExecutor(THREADS, "preparation-again")  # waits for nobody who has just come
+        self._threads = FairThreads(THREADS, "preparation")
+        self._again = FairThreads(THREADS, "preparation-again")  # waits for nobody who has just come
 
     def submit(self, asked: Request | Chat, deployment: Deployment, **options: Any) -> Future[Any]:
         """Take a place in the queue, and go on in another thread; the deadline runs from now on.
 
-        EngineBusy if there is no place; what else fails is the future's. The request owns the pins of the deployment.
+        InputError for an image that is refused by its header, EngineBusy if there is no place; what else fails is the
+        future's. The request owns the pins of the deployment.
         """
-        job = Job(deployment, time.monotonic() + self._deadline_s, **options)
+        deadline = time.monotonic() + self._deadline_s - asked.waited_s
         try:
-            self._scheduler.reserve(deployment.digest)
-        except EngineError:
+            job = Job(deployment, deadline, asked.client, places(asked.image), **options)
+            self._scheduler.reserve(job)
+        except (InputError, EngineError):
             self._pool.unpin(deployment.digests)
             raise
         try:
-            self._threads.submit(self._arrive, job, partial(self.prepare, job, asked))
+            self._threads.submit(job.client, job.places, partial(self._arrive, job, partial(self.prepare, job, asked)))
         except RuntimeError:  # closed meanwhile
             self._scheduler.refuse(job, EngineError(CLOSED))
         return job.future
@@ -81,7 +86,8 @@ class Preparation:
         """Prepare the job for its expert in another thread, from where it goes back into the queue."""
         assert job.expert is not None  # noqa: S101 - it was chosen
         self._scheduler.step_out(job)
-        self._again.submit(self._arrive, job, partial(self._see, job, image, job.expert.budget))
+        see = partial(self._see, job, image, job.expert.budget)
+        self._again.submit(job.client, job.places, partial(self._arrive, job, see))
 
     def _arrive(self, job: Job, prepare: Callable[[], None]) -> None:
         try:

@@ -94,6 +94,11 @@ class Proof:
         questions = [(canary.png, canary.words) for canary in canaries] or [(png, WORDS) for png in screens()]
         self._asked = Asked(runner, adapter.card, questions)
 
+    @property
+    def tokens(self) -> int:
+        """How many it reads: the base and the adapter each all of them."""
+        return 2 * sum(map(len, self._asked.prompts))
+
     def __call__(self, slot: int) -> None:
         """Ask the adapter in `slot`; InputError saying why it may not serve."""
         adapted, base = self._prover.answers(self._asked, slot)

@@ -15,8 +15,10 @@ from inference.engines.base import EngineBusy, EngineError
 from inference.engines.in_process.jobs import Job
 from inference.engines.in_process.runner import Runner
 from inference.engines.in_process.waiting import Waiting
+from inference.engines.in_process.watch import Watch
 from inference.engines.in_process.worker import Worker, is_out_of_memory
 from inference.engines.limits import Limits
+from inference.engines.work import TOKENS_A_REQUEST
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
@@ -29,8 +31,10 @@ class Scheduler:
     """Continuous batching: requests are looked at, routed and join between two decoding steps of the others.
 
     A request that comes alone waits for nobody. While others decode, at most `Limits.joining` requests join
-    together, and only after `Limits.steps` steps, so neither the old nor the new ones starve. A model that has failed
-    for good is given up where there is a `failed`, which is called then, in the scheduler's thread, to start it anew.
+    together, and only after `Limits.steps` steps, so neither the old nor the new ones starve. Fewer join where their
+    prompts are long, so that no step is longer than one for as many usual prompts, or for one long one. A model that
+    has failed for good is given up where there is a `failed`, which is called then, in the scheduler's thread, to start
+    it anew.
     """
 
     def __init__(self, runner: Runner, worker: Worker, limits: Limits, failed: Callable[[], object] | None) -> None:
@@ -40,8 +44,9 @@ class Scheduler:
         self._limits = limits
         self._changed = threading.Condition()
         self._waiting = Waiting()
-        self._preparing: Counter[str] = Counter()  # by deployment
-        self._calls: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
+        self._preparing: Counter[str] = Counter()  # places by deployment
+        self._watch = Watch(limits.stall_s)
+        self._calls: deque[tuple[Callable[[], Any], int, Future[Any]]] = deque()
         self._closed = ""  # why, once it is
         self._steps = 0  # since requests last joined
         self._thread = threading.Thread(target=self._loop, name="model-owner", daemon=True)
@@ -49,21 +54,28 @@ class Scheduler:
 
     @property
     def waiting(self) -> int:
-        """Requests that are queued, those that are being prepared or wait for memory among them."""
+        """Places that are taken in the queue: by requests that are prepared, that wait, or that lack memory."""
         with self._changed:
             return self._total()
 
-    def reserve(self, deployment: str) -> None:
-        """Take a place in the queue for a request that `arrive` or `refuse` will name; EngineBusy if none is left.
+    @property
+    def is_stalled(self) -> bool:
+        """Whether a step of the model takes far longer than it should."""
+        return self._watch.is_stalled
+
+    def reserve(self, job: Job) -> None:
+        """Take the job's places in the queue until `arrive` or `refuse` names it; EngineBusy if too few are left.
 
         A deployment that has no place finds one beside those of others however many they are: none keeps another out.
         """
+        deployment = job.deployment.digest
         with self._changed:
             self._check_open()
             total, mine = self._total(), self._preparing[deployment] + self._waiting.held[deployment]
-            if total >= self._limits.queue and (mine or not total):
+            wanted = max(1, min(job.places, self._limits.queue))
+            if total + wanted > self._limits.queue and (mine or not total):
                 raise EngineBusy("The engine's queue is full: try again later.")
-            self._preparing[deployment] += 1
+            self._preparing[deployment] += job.places
 
     def check(self, job: Job) -> None:
         """Raise why the job, which has a place, need not be prepared any more."""
@@ -84,13 +96,13 @@ class Scheduler:
     def refuse(self, job: Job, error: Exception) -> None:
         """End the job, and free the place that was taken for it."""
         with self._changed:
-            self._preparing -= Counter([job.deployment.digest])
+            self._preparing -= Counter({job.deployment.digest: job.places})
         self._worker.fail(job, error)
 
     def step_out(self, job: Job) -> None:
         """Keep a place for a job that leaves the model to be prepared again; `arrive` or `refuse` will name it."""
         with self._changed:
-            self._preparing[job.deployment.digest] += 1
+            self._preparing[job.deployment.digest] += job.places
 
     def submit(self, jobs: Sequence[Job], reserved: bool = False) -> None:
         """Queue the jobs all at once, in places that were taken for them or however many wait; EngineError after
@@ -98,18 +110,22 @@ class Scheduler:
         """
         with self._changed:
             if reserved:
-                self._preparing -= Counter(job.deployment.digest for job in jobs)
+                for job in jobs:
+                    self._preparing -= Counter({job.deployment.digest: job.places})
             self._check_open()
             for job in jobs:
                 self._waiting.put(job)
             self._changed.notify()
 
-    def call(self, work: Callable[[], T]) -> Future[T]:
-        """Run `work` on the model's thread between two steps; EngineError after `close`."""
+    def call(self, work: Callable[[], T], tokens: int = 0) -> Future[T]:
+        """Run `work`, which reads so many tokens of prompts, on the model's thread between two steps.
+
+        EngineError after `close`.
+        """
         future: Future[T] = Future()
         with self._changed:
             self._check_open()
-            self._calls.append((work, future))
+            self._calls.append((work, tokens, future))
             self._changed.notify()
         return future
 
@@ -121,7 +137,8 @@ class Scheduler:
         self._thread.join()
 
     def _total(self) -> int:
-        return self._preparing.total() + len(self._waiting) + len(self._worker.returning)
+        returning = sum(job.places for job in self._worker.returning)
+        return self._preparing.total() + self._waiting.places + returning
 
     def _check_open(self) -> None:
         if self._closed:
@@ -147,16 +164,19 @@ class Scheduler:
     def _turn(self) -> None:
         with self._changed:
             calls, self._calls = self._calls, deque()
-        for work, future in calls:
-            self._worker.failures += _fails(work, future)
+        for work, tokens, future in calls:
+            with self._watch.step(tokens):
+                self._worker.failures += _fails(work, future)
         self._drop_ended()
         if jobs := self._joining():
             for job in jobs:
                 job.mark("queue")
-            self._worker.serve(jobs)
+            with self._watch.step(2 * sum(job.work for job in jobs)):  # The router reads, then the expert.
+                self._worker.serve(jobs)
             self._steps = 0
         if self._worker.running:
-            self._worker.step()
+            with self._watch.step():
+                self._worker.step()
             self._steps += 1
 
     def _sleep(self) -> bool:
@@ -194,7 +214,8 @@ class Scheduler:
         jobs = worker.returning[: min(count, places)]
         worker.returning = worker.returning[len(jobs) :]
         with self._changed:
-            return jobs + self._waiting.take(count - len(jobs), places - len(jobs))
+            tokens = count * TOKENS_A_REQUEST - sum(job.work for job in jobs)
+            return jobs + self._waiting.take(count - len(jobs), places - len(jobs), tokens)
 
 
 def _fails(work: Callable[[], Any], future: Future[Any]) -> bool:

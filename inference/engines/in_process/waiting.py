@@ -2,57 +2,65 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable
 
 from inference.engines.in_process.jobs import Job
+from inference.engines.in_process.turns import Lines
 
 
 class Waiting:
-    """First come first served within a deployment, once an expert is chosen before those that are still to be routed;
-    the deployments take turns. Not safe for threads.
+    """Clients take turns, and so do the deployments that one asks; the turns are of equal work, not of equal number.
+
+    Within a turn it is first come first served, once an expert is chosen before those that are still to be routed. Not
+    safe for threads.
     """
 
     def __init__(self) -> None:
-        self._lines: dict[str, deque[Job]] = {}  # the one whose turn is next first
+        self._lines: Lines[tuple[str, str], Job] = Lines()
 
     def __len__(self) -> int:
-        return sum(map(len, self._lines.values()))
+        return sum(1 for _ in self._lines)
+
+    @property
+    def places(self) -> int:
+        """How many they take."""
+        return sum(job.places for job in self._lines)
 
     @property
     def held(self) -> Counter[str]:
-        """How many wait of each deployment."""
-        return Counter({digest: len(line) for digest, line in self._lines.items()})
+        """How many places each deployment's take."""
+        held: Counter[str] = Counter()
+        for job in self._lines:
+            held[job.deployment.digest] += job.places
+        return held
 
     def put(self, job: Job) -> None:
-        """Queue the job behind those of its deployment that are as far as it."""
-        line = self._lines.setdefault(job.deployment.digest, deque())
+        """Queue the job behind those of its line that are as far as it."""
+        line = self._lines.line((job.client, job.deployment.digest))
         chosen = sum(other.decision is not None for other in line)
         line.insert(chosen if job.decision else len(line), job)
 
-    def take(self, count: int, places: int) -> list[Job]:
-        """At most `count` jobs, of which at most `places` want an answer and so a row to decode in."""
+    def take(self, count: int, rows: int, tokens: float = float("inf")) -> list[Job]:
+        """At most `count` jobs, of which at most `rows` want an answer and so a row to decode in.
+
+        Beyond the first they have at most `tokens` to read.
+        """
         taken: list[Job] = []
-        passed = 0  # lines in a row whose first job found no place
-        while len(taken) < count and passed < len(self._lines):
-            digest, line = next(iter(self._lines.items()))
-            del self._lines[digest]
-            if line[0].answers and not places:
-                passed += 1
-            else:
-                job = line.popleft()
-                places -= job.answers
-                taken.append(job)
-                passed = 0
-            if line:
-                self._lines[digest] = line
+
+        def fits(job: Job) -> bool:
+            return bool(rows or not job.answers) and (not taken or job.work <= tokens)
+
+        while len(taken) < count and (job := self._lines.take(lambda job: job.work, fits)):
+            taken.append(job)
+            rows -= job.answers
+            tokens -= job.work
         return taken
 
     def remove(self, ended: Callable[[Job], bool]) -> list[Job]:
         """Take out the jobs for which `ended` is true."""
-        removed = [job for line in self._lines.values() for job in line if ended(job)]
+        removed = [job for job in self._lines if ended(job)]
         if removed:
             gone = set(map(id, removed))
-            kept = {name: deque(job for job in line if id(job) not in gone) for name, line in self._lines.items()}
-            self._lines = {name: line for name, line in kept.items() if line}
+            self._lines.keep(lambda job: id(job) not in gone)
         return removed

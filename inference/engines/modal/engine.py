@@ -67,6 +67,11 @@ class ModalEngine:
         self._thread = threading.Thread(target=self._loop.run_forever, name="modal-calls", daemon=True)
         self._thread.start()
 
+    @property
+    def is_stalled(self) -> bool:
+        """Never: each call has a time limit, and the containers are Modal's to watch."""
+        return False
+
     # The seam
 
     def deploy(self, stack: StackSpec) -> None:

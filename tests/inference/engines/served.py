@@ -44,7 +44,7 @@ def served(engine: HostedEngine, token: str) -> Iterator[str]:
     )
     run(runner.setup())
     run(web.TCPSite(runner, "127.0.0.1", 0).start())
-    while not runner.app[HOST].ready:
+    while runner.app[HOST].state != "ok":
         time.sleep(0.01)
     yield f"http://127.0.0.1:{runner.addresses[0][1]}"
     run(runner.cleanup())

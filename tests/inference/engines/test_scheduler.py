@@ -28,7 +28,7 @@ from inference.engines.in_process.scheduler import FAILURES, Scheduler
 from inference.engines.in_process.waiting import Waiting
 from inference.engines.types import AdapterRef, Request, StackedResult, StackSpec, TextDelta
 from tests.inference.engines.running import eventually, expected, running
-from tests.inference.engines.small import make_adapter, make_model
+from tests.inference.engines.small import make_adapter, make_image, make_model
 from tests.inference.engines.truth import Truth
 
 
@@ -133,6 +133,49 @@ def test_a_full_queue_is_busy_at_once_and_frees_its_places(world: Any) -> None:
                 engine.infer(request)
             assert engine.status()["waiting"] == 2
         assert futures[0].result().text == futures[1].result().text == engine.infer(request).text
+
+
+def test_large_pictures_take_more_places_of_the_queue(world: Any) -> None:
+    request = world.requests(1)[0]
+    large = replace(request, image=make_image(1, 2048, 2048))
+    with running(world, queue=4) as engine:
+        with held(engine):
+            futures = [engine.submit_infer(large), engine.submit_infer(request)]
+            assert engine.status()["waiting"] == 3
+            with pytest.raises(EngineBusy, match="full"):
+                engine.submit_infer(large)
+            futures.append(engine.submit_infer(request))
+        assert all(future.result().text for future in futures)
+        assert engine.status()["waiting"] == 0
+    with running(world, queue=1) as engine:
+        assert engine.infer(large).text
+
+
+def test_a_client_with_one_request_waits_for_one_batch_of_another_with_many(world: Any, direct: list[Request]) -> None:
+    many = [replace(direct[0], client="many", max_tokens=40) for _ in range(16)]
+    with running(world, batch=2) as engine:
+        with held(engine):
+            others = [engine.submit_infer(request) for request in many]
+            one = engine.submit_infer(replace(direct[1], client="one", max_tokens=1))
+            eventually(lambda: len(engine._scheduler._waiting) == 17)
+        one.result()
+        assert sum(other.done() for other in others) <= 2
+        for other in others:
+            other.result()
+
+
+def test_a_model_that_finishes_no_step_is_stalled_until_it_does(world: Any) -> None:
+    with running(world, stall_s=0.2) as engine:
+        eventually(lambda: not engine.is_stalled)
+        with held(engine):
+            eventually(lambda: engine.is_stalled)
+        eventually(lambda: not engine.is_stalled)
+        assert engine.infer(world.requests(1)[0])
+
+
+def test_time_that_a_request_waited_before_counts(world: Any) -> None:
+    with running(world, deadline_s=50) as engine, pytest.raises(EngineBusy, match="waited 50 s"):
+        engine.infer(replace(world.requests(1)[0], waited_s=51.0))
 
 
 def test_one_stack_keeps_no_other_out_of_the_queue(world: Any) -> None:

@@ -45,6 +45,7 @@ class FakeEngine:
     """Answers at once, fails on demand, or keeps requests in its queue."""
 
     places = 100
+    is_stalled = False
     deploying = 0
     statuses = 0
     deadline_s = 60.0
@@ -277,6 +278,24 @@ def test_an_image_is_sent_as_the_bytes_that_it_is(remote: RemoteEngine, fake: Fa
         assert image in wire.dump_request(request)
         assert remote.infer(request) == RESULT
         assert fake.seen[-1] == request
+
+
+def test_a_stalled_model_is_no_healthy_engine(fake: FakeEngine, ready: str) -> None:
+    fake.is_stalled = True
+    answer = httpx.get(f"{ready}/health")
+    assert (answer.status_code, answer.json()) == (503, {"status": "stalled"})
+    fake.is_stalled = False
+    assert httpx.get(f"{ready}/health").json() == {"status": "ok"}
+
+
+def test_who_is_not_answered_is_told_soon_after_the_deadline(fake: FakeEngine, remote: RemoteEngine) -> None:
+    fake.holding, fake.deadline_s = True, 0.2
+    for ask in (remote.route, remote.infer, lambda request: list(remote.stream(request))[len(fake.told) :]):
+        begun = time.monotonic()
+        with pytest.raises(EngineBusy, match="did not answer within"):
+            ask(REQUEST)
+        assert time.monotonic() - begun < 5
+    eventually(lambda: all(future.cancelled() for future in fake.queued))
 
 
 def test_other_paths_methods_and_sizes(ready: str) -> None:
@@ -524,9 +543,9 @@ def test_the_process_ends_with_a_failure_when_its_engine_has_failed(
         assert health.result(5) == 503
     assert fake.closed
     host = Host.around(fake)
-    assert host.ready
+    assert host.state == "ok"
     host.fail()
-    assert not host.ready
+    assert host.state == "failed"
 
 
 def test_closing_frees_the_engine(fake: FakeEngine) -> None:
@@ -534,7 +553,7 @@ def test_closing_frees_the_engine(fake: FakeEngine) -> None:
         fake.loadable.set()
         runner = web.AppRunner(build_app(Host(fake.load, lambda: None), TOKEN))
         await runner.setup()
-        while not runner.app[HOST].ready:
+        while runner.app[HOST].state != "ok":
             await asyncio.sleep(0.01)
         await runner.cleanup()
 
