@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable, Collection
-from typing import TypeVar
+from dataclasses import replace
+from typing import Any, TypeVar
 
 from django.conf import settings
 from django.contrib.auth.models import User
@@ -19,9 +20,11 @@ from adapters.selectors import champion, spec_of
 from adapters.services import build_stack, switch_champion
 from adapters.switch import Switch, way_back
 from datasets_app.errors import InputError
-from inference.engines.base import Engine, EngineError, LoadError, StackNotDeployed
+from inference.admission import Place, get_admission
+from inference.engines.base import Engine, EngineBusy, EngineError, LoadError, StackNotDeployed
 from inference.engines.streams import Begun
 from inference.engines.types import Decision, Request, StackedResult
+from inference.engines.work import places
 
 logger = logging.getLogger(__name__)
 
@@ -35,23 +38,19 @@ def get_engine() -> Engine:
     return engine
 
 
-def route(image: bytes, prompt: str) -> Decision:
+def route(place: Place, image: bytes, prompt: str) -> Decision:
     """Which expert the champion's router names for the screenshot and the prompt."""
-    stack = _serving()
-    return _ask(get_engine().route, Request(stack.digest, image, prompt), stack)
+    return _ask(get_engine().route, place, image, prompt)
 
 
-def infer(image: bytes, prompt: str, max_tokens: int = 128) -> StackedResult:
+def infer(place: Place, image: bytes, prompt: str, max_tokens: int = 128) -> StackedResult:
     """Route with the champion, then answer with the expert it names."""
-    stack = _serving()
-    return _ask(get_engine().infer, Request(stack.digest, image, prompt, max_tokens), stack)
+    return _ask(get_engine().infer, place, image, prompt, max_tokens)
 
 
-def stream(image: bytes, prompt: str, max_tokens: int = 128) -> Begun:
+def stream(place: Place, image: bytes, prompt: str, max_tokens: int = 128) -> Begun:
     """`infer` as it happens; returns when the decision is there. Whoever closes the stream ends the request."""
-    stack = _serving()
-    request = Request(stack.digest, image, prompt, max_tokens)
-    return _ask(lambda asked: Begun(get_engine().stream(asked)), request, stack)
+    return _ask(lambda asked: Begun(get_engine().stream(asked)), place, image, prompt, max_tokens)
 
 
 def _serving() -> Stack:
@@ -61,11 +60,18 @@ def _serving() -> Stack:
     return stack
 
 
-def _ask(method: Callable[[Request], Answer], request: Request, stack: Stack) -> Answer:
+def _ask(method: Callable[[Request], Answer], place: Place, image: bytes, *asked: Any) -> Answer:
+    """Ask of the stack that serves, in as many places as the image takes."""
+    place.widen(places(image))
+    stack = _serving()
+    request = Request(stack.digest, image, *asked, client=place.client)
     if not connection.in_atomic_block:  # An answer takes long, and a database lets only so many in.
         connection.close_if_unusable_or_obsolete()
     try:
-        return method(request)
+        return method(replace(request, waited_s=place.waited_s))
+    except EngineBusy:
+        get_admission().hold()
+        raise
     except StackNotDeployed:  # an engine that has just started
         try:
             get_engine().deploy(spec_of(stack))
@@ -74,7 +80,7 @@ def _ask(method: Callable[[Request], Answer], request: Request, stack: Stack) ->
         except LoadError as error:
             logger.error("%s cannot be loaded: %s", stack, error)
             raise EngineError("The stack that serves cannot be loaded; the log says why.") from error
-        return method(request)
+        return method(replace(request, waited_s=place.waited_s))
 
 
 def promote(

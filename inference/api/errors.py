@@ -23,10 +23,11 @@ from datasets_app.errors import InputError
 from datasets_app.formats.pictures import UnsupportedImage
 from datasets_app.room import FULL, is_disk_full
 from datasets_app.text import without_places
-from inference.engines.base import EngineBusy, EngineError
+from inference.admission import TooManyPlacesError
+from inference.engines.base import EngineBusy, EngineError, retry_after
 
 API_PREFIX = "/api/"
-BUSY_RETRY_SECONDS = 2
+UNAVAILABLE_RETRY_SECONDS = 10.0
 MAX_PROBLEMS = 5  # fields named in one message
 
 
@@ -71,12 +72,15 @@ def refusal_of(error: Exception) -> Refusal | None:
             return Refusal(415, "unsupported_media_type", str(error))
         case InputError():
             return Refusal(400, "invalid_input", str(error))
+        case TooManyPlacesError():
+            return Refusal(429, "throttled", str(error), {"Retry-After": retry_after()})
         case EngineBusy():
-            wait = math.ceil(error.retry_after or BUSY_RETRY_SECONDS)
-            return Refusal(503, "engine_busy", str(error), {"Retry-After": str(wait)})
+            wait = retry_after(error.retry_after) if error.retry_after else retry_after()
+            return Refusal(503, "engine_busy", str(error), {"Retry-After": wait})
         case EngineError():
             logger.warning("The engine did not answer: %s", error)
-            return Refusal(503, "engine_unavailable", without_places(str(error)))
+            wait = retry_after(UNAVAILABLE_RETRY_SECONDS)
+            return Refusal(503, "engine_unavailable", without_places(str(error)), {"Retry-After": wait})
         case Http404():
             return Refusal(404, "not_found", "There is no such resource.")
         case PermissionDenied():

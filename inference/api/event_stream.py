@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import Any
 
@@ -28,15 +28,16 @@ EVENT = {
 logger = logging.getLogger(__name__)
 
 
-def event_stream(events: Begun) -> StreamingHttpResponse:
-    """The response; Django closes the events when the client has left."""
+def event_stream(events: Begun, closed: Callable[[], object]) -> StreamingHttpResponse:
+    """The response; Django closes the events when they end or the client has left, and `closed` is called then."""
     headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-    return StreamingHttpResponse(_Lines(events), content_type=MEDIA_TYPE, headers=headers)
+    return StreamingHttpResponse(_Lines(events, closed), content_type=MEDIA_TYPE, headers=headers)
 
 
 class _Lines(Iterator[bytes]):
-    def __init__(self, events: Begun) -> None:
+    def __init__(self, events: Begun, closed: Callable[[], object]) -> None:
         self._events = events
+        self._closed = closed
         self._failed = False
 
     def __next__(self) -> bytes:
@@ -57,7 +58,10 @@ class _Lines(Iterator[bytes]):
         return _line("token", {"text": event.text})
 
     def close(self) -> None:
-        self._events.close()
+        try:
+            self._events.close()
+        finally:
+            self._closed()
 
 
 def _refusal(error: Exception) -> Refusal:

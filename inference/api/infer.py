@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import Any
 
 from django.http.response import HttpResponseBase
@@ -13,6 +14,7 @@ from rest_framework.throttling import ScopedRateThrottle
 from rest_framework.views import APIView
 
 from inference import services
+from inference.admission import get_admission
 from inference.api.event_stream import EVENT, MEDIA_TYPE, answer_body, decision_body, event_stream
 from inference.api.parsers import StrictFormParser, StrictJSONParser
 from inference.api.serializers import (
@@ -40,9 +42,10 @@ class RouteView(APIView):
     @extend_schema(summary="Route a screenshot", request=ROUTE_BODY, responses=DecisionSerializer, tags=["inference"])
     def post(self, request: Request) -> Response:
         """Route a screenshot and a prompt, without answering."""
-        body = RouteRequestSerializer(data=request.data)
-        body.is_valid(raise_exception=True)
-        return Response(decision_body(services.route(**body.validated_data)))
+        with get_admission().enter(_client(request)) as place:
+            body = RouteRequestSerializer(data=request.data)
+            body.is_valid(raise_exception=True)
+            return Response(decision_body(services.route(place, **body.validated_data)))
 
 
 class InferView(APIView):
@@ -70,12 +73,18 @@ class InferView(APIView):
         With `stream` true, or `Accept: text/event-stream`, the answer comes as server-sent events: `decision`, any
         number of `token` (`{"text": …}`), then `result`, or `error` if it fails on the way.
         """
-        body = InferRequestSerializer(data=request.data)
-        body.is_valid(raise_exception=True)
-        asked = dict(body.validated_data)
-        if asked.pop("stream") or _wants_stream(request):
-            return event_stream(services.stream(**asked))
-        return Response(answer_body(services.infer(**asked)))
+        with ExitStack() as until:
+            place = until.enter_context(get_admission().enter(_client(request)))
+            body = InferRequestSerializer(data=request.data)
+            body.is_valid(raise_exception=True)
+            asked = dict(body.validated_data)
+            if asked.pop("stream") or _wants_stream(request):
+                return event_stream(services.stream(place, **asked), until.pop_all().close)
+            return Response(answer_body(services.infer(place, **asked)))
+
+
+def _client(request: Request) -> str:
+    return str(request.user.pk)
 
 
 def _wants_stream(request: Request) -> bool:

@@ -12,7 +12,11 @@ from django.core.exceptions import SuspiciousOperation
 from django.http import HttpRequest, HttpResponse, HttpResponsePermanentRedirect
 from django.middleware.common import CommonMiddleware
 
-from inference.api.errors import API_PREFIX, TOO_LARGE, Refusal
+from inference.admission import get_admission
+from inference.api.errors import API_PREFIX, TOO_LARGE, Refusal, refusal_of
+from inference.engines.base import EngineBusy
+
+ASKING = ("/api/v1/infer/", "/api/v1/route/")
 
 
 class SlashRedirect(HttpResponsePermanentRedirect):
@@ -31,6 +35,22 @@ class SlashMiddleware(CommonMiddleware):
     """Django's, which loses method and body on the way."""
 
     response_redirect_class = SlashRedirect
+
+
+def refuse_when_full(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
+    """Refuse what the engine has no place for before anything of it is read, be it the token."""
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        if request.path in ASKING:
+            try:
+                get_admission().check()
+            except EngineBusy as error:
+                refusal = refusal_of(error)
+                assert refusal is not None  # noqa: S101 - it is for this error
+                return refusal.response()
+        return get_response(request)
+
+    return middleware
 
 
 def limit_body(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import random
 from collections.abc import Iterator
 from typing import Protocol
 
@@ -26,6 +28,11 @@ class EngineBusy(EngineError):  # noqa: N818
     def __init__(self, message: str, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+def retry_after(seconds: float = 2.0) -> str:
+    """Whole seconds for a `Retry-After`, up to three times as many: whoever is refused together comes back apart."""
+    return str(math.ceil(random.uniform(seconds, 3 * seconds)))
 
 
 class Engine(Protocol):

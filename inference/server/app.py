@@ -13,13 +13,12 @@ from aiohttp.typedefs import Handler, Middleware
 
 from datasets_app.errors import InputError
 from inference.engines import wire
-from inference.engines.base import EngineBusy, EngineError
+from inference.engines.base import EngineBusy, EngineError, retry_after
 from inference.server import openai
 from inference.server.host import Host
 
 logger = logging.getLogger(__name__)
 
-RETRY_AFTER_S = "2"
 GRACE_S = 30.0  # beyond the engine's own deadline, within which it answers whoever sends and reads at all
 HOST = web.AppKey("host", Host)
 ASKING = ("/route", "/infer", "/stream", openai.COMPLETIONS)
@@ -169,7 +168,7 @@ async def _one_error_shape(request: web.Request, handler: Handler) -> web.Stream
 def _refusal(request: web.Request, status: int, code: str, message: str) -> web.Response:
     is_openai = _speaks_openai(request)
     body = openai.error_body(status, code, message) if is_openai else wire.error_body(code, message)
-    return _json(body, status, {"Retry-After": RETRY_AFTER_S} if code == wire.BUSY else None)
+    return _json(body, status, {"Retry-After": retry_after()} if status == 503 else None)
 
 
 def _speaks_openai(request: web.Request) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import timedelta
 from typing import Any
 
@@ -10,6 +11,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from controlplane.compute import COMPUTE, COMPUTE_DEFAULT, LEASE_SECONDS, RUN_LIMITS  # noqa: F401
 from controlplane.env import DATA, LOCAL, ROOT, broker_socket, env, has_own_broker, matching, share
+from controlplane.limits import MAX_PLACES, engine_places
 from controlplane.navigation import UNFOLD  # noqa: F401
 
 matching("SWITCHYARD_ENV", "local|production", "local or production")
@@ -55,6 +57,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
+    "inference.api.middleware.refuse_when_full",
     "inference.api.middleware.refuse_nul",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "inference.api.middleware.SlashMiddleware",
@@ -176,6 +179,12 @@ REST_FRAMEWORK = {
     "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
     "URL_FORMAT_OVERRIDE": None,
 }
+INFER_PLACES = env.int("SWITCHYARD_INFER_PLACES") or engine_places()
+USER_PLACES = env.int("SWITCHYARD_USER_PLACES") or math.ceil(INFER_PLACES / 2)
+if not (1 <= INFER_PLACES <= MAX_PLACES and 1 <= USER_PLACES <= INFER_PLACES):
+    raise ImproperlyConfigured(
+        f"SWITCHYARD_INFER_PLACES must be 1 to {MAX_PLACES}, and SWITCHYARD_USER_PLACES no more than that."
+    )
 REST_KNOX = {"TOKEN_TTL": None}
 SPECTACULAR_SETTINGS = {
     "TITLE": "Switchyard",

@@ -34,7 +34,10 @@ def tables() -> dict[str, str]:
     limits = Limits()
     return {
         **{name: written(default) for name, (_, default) in env.scheme.items()},
-        **{VARIABLE.format(name.upper()): written(getattr(limits, name, limits.deadline_s)) for name in RANGES},
+        **{
+            VARIABLE.format(name.upper()): written(getattr(limits, name, getattr(limits, f"{name}_s", None)))
+            for name in RANGES
+        },
         **Names().as_env(),
         **Serving().as_env(),
     }

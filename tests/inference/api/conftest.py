@@ -9,6 +9,7 @@ from django.core.cache import cache
 from rest_framework.test import APIClient
 
 from adapters.models import Stack
+from inference.admission import get_admission
 from inference.engines.types import (
     AdapterRef,
     Decision,
@@ -106,8 +107,9 @@ class ScriptedEngine:
 
 @pytest.fixture(autouse=True)
 def fresh_throttles() -> None:
-    """Each test begins with nobody throttled."""
+    """Each test begins with nobody throttled and all places free."""
     cache.clear()
+    get_admission.cache_clear()
 
 
 @pytest.fixture
