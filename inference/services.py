@@ -6,7 +6,7 @@ import functools
 import logging
 from collections.abc import Callable, Collection
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from django.conf import settings
 from django.contrib.auth.models import User
@@ -60,11 +60,11 @@ def _serving() -> Stack:
     return stack
 
 
-def _ask(method: Callable[[Request], Answer], place: Place, image: bytes, *asked: Any) -> Answer:
+def _ask(method: Callable[[Request], Answer], place: Place, image: bytes, prompt: str, max_tokens: int = 128) -> Answer:
     """Ask of the stack that serves, in as many places as the image takes."""
     place.widen(places(image))
     stack = _serving()
-    request = Request(stack.digest, image, *asked, client=place.client)
+    request = Request(stack.digest, image, prompt, max_tokens, place.client)
     if not connection.in_atomic_block:  # An answer takes long, and a database lets only so many in.
         connection.close_if_unusable_or_obsolete()
     try:
