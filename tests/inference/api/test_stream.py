@@ -13,6 +13,7 @@ from django.core.signals import request_finished
 from django.db import close_old_connections
 from rest_framework.test import APIClient
 
+from inference.admission import get_admission
 from inference.engines.base import EngineBusy, EngineError, StackNotDeployed
 from inference.engines.types import Request, TextDelta
 from tests.cast import png
@@ -89,6 +90,7 @@ def test_what_fails_before_the_decision_is_a_refusal(
     response = reader.post(URL, BODY | {"stream": True}, format="json", headers={"accept": accept})
     assert response.status_code == status
     assert response.json()["error"]["message"] == str(failure)
+    get_admission.cache_clear()  # a full engine is not asked again at once
     refused = reader.post(URL, {"prompt": "x"}, format="json", headers={"accept": accept})
     assert (refused.status_code, refused.json()["error"]["code"]) == (400, "invalid_input")
 
