@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # Compiled modules are kept: else every job compiles the sources of torch and transformers again.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: install demo serve test fuzz test-postgres test-vllm test-modal smoke-modal lint bench bench-engine bench-reconcile chaos clean reset
+.PHONY: install demo serve test fuzz test-postgres test-vllm test-modal smoke-modal lint bench bench-engine bench-reconcile bench-overload chaos clean reset
 
 install: $(STAMP)
 
@@ -37,6 +37,9 @@ fuzz: install  ## schemathesis against the API of a real web process, as a super
 	SWITCHYARD_FUZZ_EXAMPLES=200 $(BIN)/python -m pytest tests/fuzz
 
 bench: bench-engine
+
+bench-overload: install  ## five times more clients than places: who is refused how soon, and who waits for whom
+	PYTHONPATH=.:platform $(BIN)/python -m benchmarks.overload
 
 bench-engine: install  ## what stacking, batching and many adapters cost; ratios side by side
 	$(BIN)/python -m benchmarks.engine

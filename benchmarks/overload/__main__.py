@@ -46,11 +46,11 @@ def report(name: str, floods: list[Counts], refused_s: float) -> bool:
         line("/health, slowest", median([max(counts.health, default=0.0) for counts in floods]), 1.0),
         line("neither answered nor refused", max(len(counts.others) for counts in floods), 0, "requests"),
     ]
-    answered, refused = (sum(len(getattr(counts, kind)) for counts in floods) for kind in ("answered", "refused"))
-    others = {other for counts in floods for other in counts.others}
-    print(
-        f"  answered {answered}, refused {refused}, others {others or 'none'}; the load's own CPU: {median([c.cpu for c in floods]):.0%} of one"
-    )
+    answered, refused = sum(len(counts.answered) for counts in floods), sum(len(counts.refused) for counts in floods)
+    used = median([counts.cpu for counts in floods])
+    print(f"  answered {answered}, refused {refused}; {used:.0%} of a CPU for the load")
+    if others := sorted({other for counts in floods for other in counts.others}):
+        print(f"  neither: {', '.join(others)}")
     return all(checks)
 
 

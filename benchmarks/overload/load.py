@@ -89,7 +89,7 @@ class Load:
 async def flood(url: str, tokens: list[str], image: bytes, seconds: float) -> Counts:
     """All clients at once, for so long."""
     counts, begun, used = Counts(), time.monotonic(), _cpu()
-    connector = aiohttp.TCPConnector(limit=0)
+    connector = aiohttp.TCPConnector(limit=0, force_close=True)
     async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(PATIENCE_S)) as session:
         load, until = Load(session, url, counts), begun + seconds
         clients = [load.client(tokens[number % len(tokens)], image, until) for number in range(CLIENTS)]

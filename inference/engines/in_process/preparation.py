@@ -22,6 +22,7 @@ from inference.engines.in_process.turns import FairThreads
 from inference.engines.types import Request, content_digest
 from inference.engines.work import places
 
+LARGE = 4  # places, beyond which a picture is decoded one at a time, and keeps no other waiting
 THREADS = min(4, os.cpu_count() or 1)  # so many images of new requests at once, and of others: up to 75 MB decoded
 
 
@@ -38,6 +39,7 @@ class Preparation:
         self._scheduler = scheduler
         self._deadline_s = deadline_s
         self._threads = FairThreads(THREADS, "preparation")
+        self._large = FairThreads(1, "preparation-large")
         self._again = FairThreads(THREADS, "preparation-again")  # waits for nobody who has just come
 
     def submit(self, asked: Request | Chat, deployment: Deployment, **options: Any) -> Future[Any]:
@@ -54,7 +56,8 @@ class Preparation:
             self._pool.unpin(deployment.digests)
             raise
         try:
-            self._threads.submit(job.client, job.places, partial(self._arrive, job, partial(self.prepare, job, asked)))
+            threads = self._large if job.places > LARGE else self._threads
+            threads.submit(job.client, job.places, partial(self._arrive, job, partial(self.prepare, job, asked)))
         except RuntimeError:  # closed meanwhile
             self._scheduler.refuse(job, EngineError(CLOSED))
         return job.future
@@ -80,6 +83,7 @@ class Preparation:
     def close(self) -> None:
         """End the threads; what has not been prepared is refused, as the scheduler is closed."""
         self._threads.shutdown()
+        self._large.shutdown()
         self._again.shutdown()
 
     def _prepare_again(self, job: Job, image: bytes) -> None:
