@@ -47,6 +47,9 @@ def configured_base() -> BaseModel:
         fingerprint=fingerprint(spec),
         defaults={"name": _base_name(spec), "path": spec.path, "revision": spec.revision or ""},
     )
+    if base.path != spec.path:  # the same files, in a folder that was moved
+        base.path = spec.path
+        base.save(update_fields=["path"])
     return base
 
 

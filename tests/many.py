@@ -17,7 +17,7 @@ from tests.cast import (
     make_stack,
     make_version,
 )
-from workers.models import Notice, Pipeline, Slot
+from workers.models import Alert, Notification, Pipeline, Slot
 from workers.states import Status
 
 
@@ -42,5 +42,6 @@ def add_rows(numbers: range) -> None:
             earlier = make_run(f"run-{number}-{step}", Status.SUCCEEDED, **fields)
             earlier.attempts.create(number=1)
         Promotion.objects.create(stack=stack, previous=stack, evaluation=evaluation, created_by=user)
-        Notice.objects.create(key=f"notice-{number}", channel=Notice.Channel.EMAIL, subject="x")
+        alert = Alert.objects.create(key=f"alert-{number}", level=Alert.Level.INFO, text="x")
+        Notification.objects.create(alert=alert, channel=Notification.Channel.EMAIL)
         Slot.objects.create(schedule=f"schedule-{number}", at=timezone.now(), pipeline=pipeline)

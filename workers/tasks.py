@@ -35,7 +35,7 @@ def advance_long(pk: int, version: int) -> None:
 
 @shared_task
 def deliver() -> None:
-    """Send the notices that are due."""
+    """Send the notifications that are due."""
     deliver_due()
 
 

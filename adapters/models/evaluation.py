@@ -6,6 +6,7 @@ from django.db import models
 
 from adapters.models.stack import Stack
 from adapters.models.version import AdapterVersion
+from datasets_app.fields import DataPathField
 
 
 class Evaluations(models.Manager["Evaluation"]):
@@ -30,7 +31,7 @@ class Evaluation(models.Model):
     ci_low = models.FloatField(help_text="Lower end of the 95% Wilson interval.")
     ci_high = models.FloatField(help_text="Upper end of the 95% Wilson interval.")
     report = models.JSONField(help_text="Everything measured.")
-    path = models.CharField(max_length=1024, help_text="Folder with report.json and report.html.")
+    path = DataPathField(max_length=1024, help_text="Folder with report.json and report.html.")
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects = Evaluations()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.db import models
 
+from datasets_app.fields import DataPathField
 from datasets_app.models.routing_dataset import RoutingDataset
 from datasets_app.models.source_dataset import SourceDataset
 
@@ -14,7 +15,7 @@ class PreparedDataset(models.Model):
     routing_dataset = models.ForeignKey(RoutingDataset, models.PROTECT, null=True, blank=True, related_name="prepared")
     source_dataset = models.ForeignKey(SourceDataset, models.PROTECT, null=True, blank=True, related_name="prepared")
     base = models.CharField(max_length=71, help_text="Fingerprint of the base model it was prepared for.")
-    path = models.CharField(max_length=1024, unique=True)
+    path = DataPathField(max_length=1024, unique=True)
     digest = models.CharField(max_length=71)
     stats = models.JSONField(help_text="Rows a split, token counts, pixel budget.")
     created_at = models.DateTimeField(auto_now_add=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.db import models
 
+from datasets_app.fields import DataPathField
 from datasets_app.validators import validate_name
 
 
@@ -15,7 +16,7 @@ class SourceDataset(models.Model):
     """
 
     name = models.CharField(max_length=64, unique=True, validators=[validate_name])
-    path = models.CharField(
+    path = DataPathField(
         max_length=1024,
         help_text="Folder with one or more .jsonl files and their images, on the server or as volume:path on Modal.",
     )

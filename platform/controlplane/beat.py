@@ -14,7 +14,7 @@ from django_celery_beat.schedulers import DatabaseScheduler, ModelEntry
 from controlplane.periodic import check
 from datasets_app.text import plain
 from workers.services.heartbeats import beat
-from workers.services.notices import tell
+from workers.services.notifications import notify
 
 
 class Entry(ModelEntry):  # type: ignore[misc]
@@ -72,4 +72,4 @@ class Scheduler(DatabaseScheduler):  # type: ignore[misc]
     def _tell(self, task: PeriodicTask, words: str) -> None:
         text = f"Beat passes over the schedule {task.name}: {words} Correct it in the admin."
         with suppress(DatabaseError):  # the log has it
-            tell(f"schedule-{task.pk}-{task.date_changed:%Y%m%d%H%M%S}", text, is_alert=True, schedule=task.name)
+            notify(f"schedule-{task.pk}-{task.date_changed:%Y%m%d%H%M%S}", text, is_alert=True, schedule=task.name)

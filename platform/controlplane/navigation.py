@@ -27,7 +27,8 @@ UNFOLD = {
                     _page("Runs", "play_circle", "workers_run"),
                     _page("Schedules", "schedule", "django_celery_beat_periodictask"),
                     _page("Slots", "event_available", "workers_slot"),
-                    _page("Notices", "notifications", "workers_notice"),
+                    _page("Alerts", "notifications", "workers_alert"),
+                    _page("Notifications", "outgoing_mail", "workers_notification"),
                 ],
             },
             {

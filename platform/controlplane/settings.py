@@ -76,6 +76,7 @@ WSGI_APPLICATION = "controlplane.wsgi.application"
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [ROOT / "platform" / "controlplane" / "templates"],
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [
@@ -274,7 +275,7 @@ RETENTION_DAYS = {  # for `prune`, which a new installation runs every night
     "jobs": 30,
     "checkpoints": 14,
     "datasets": 180,
-    "records": 365,  # runs and their evaluations, pipelines, slots, notices
+    "records": 365,  # runs and their evaluations, pipelines, slots, alerts
 }
 PROMOTION_MARGIN = share("SWITCHYARD_PROMOTION_MARGIN")  # no class may fall by so much
 PROMOTION_FLOOR = share("SWITCHYARD_PROMOTION_FLOOR")  # the recall that a new class must exceed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -21,7 +22,7 @@ from tests.cast import (
     make_routing_dataset,
     make_run,
 )
-from workers.models import Notice, Pipeline, Run, Slot
+from workers.models import Alert, Notification, Pipeline, Run, Slot
 from workers.states import Status
 
 MODELS = sorted(admin.site._registry, key=lambda model: model._meta.label)
@@ -51,7 +52,8 @@ def everything() -> Iterator[None]:
     ).attempts.create(number=1, error=NASTY)
     make_run("second", Status.RUNNING, progress={"step": NASTY, "done": 1, "total": 2})
     Promotion.objects.create(stack=stack, previous=stack, evaluation=make_evaluation(stack.router), reason=NASTY)
-    Notice.objects.create(key="first", channel=Notice.Channel.EMAIL, subject=NASTY, error=NASTY)
+    alert = Alert.objects.create(key="first", level=Alert.Level.ALERT, text=NASTY, facts={"verdict": NASTY})
+    Notification.objects.create(alert=alert, channel=Notification.Channel.EMAIL, error=NASTY)
     Slot.objects.create(schedule=NASTY, at=timezone.now(), pipeline=pipeline, note=NASTY)
     stack.router.adapter.description = NASTY
     stack.router.adapter.save()
@@ -134,3 +136,31 @@ def test_the_start_page(superuser: Client) -> None:
     page = superuser.get("/admin/").content.decode()
     assert "Switchyard" in page
     assert "Pipelines" in page
+
+
+HEADER = re.compile(r'href="([^"]+)"[^>]*title="Unread alerts"[^>]*>.*?</span>\s*(\d+)\s*</a>', re.DOTALL)
+
+
+def test_the_header_counts_the_unread_alerts_and_leads_to_them(superuser: Client) -> None:
+    for key, level in (("first", Alert.Level.ALERT), ("second", Alert.Level.INFO), ("third", Alert.Level.INFO)):
+        Alert.objects.create(key=key, level=level, text=f"Text of the {key}.")
+
+    def header() -> tuple[str, ...]:
+        (found,) = HEADER.findall(superuser.get("/admin/").content.decode())
+        return tuple(found)
+
+    (listed, count) = header()
+    assert count == "3"
+    rows = superuser.get(listed).content.decode()
+    assert "Text of the first." in rows
+    first = {"action": "mark_read", "_selected_action": [Alert.objects.get(key="first").pk]}
+    superuser.post(url(Alert, "changelist"), first)
+    assert header() == (listed, "2")
+    assert "Text of the first." not in superuser.get(listed).content.decode()
+
+
+def test_the_header_counts_nothing_for_people_who_may_not_see_alerts(client: Client) -> None:
+    client.force_login(User.objects.create_user("clerk", is_staff=True))
+    page = client.get("/admin/")
+    assert page.status_code == 200
+    assert "Unread alerts" not in page.content.decode()

@@ -13,7 +13,7 @@ from django_celery_beat.models import CrontabSchedule, IntervalSchedule, Periodi
 
 from controlplane.beat import Scheduler
 from controlplane.celery import app
-from workers.models import Notice
+from workers.models import Alert
 
 pytestmark = pytest.mark.django_db
 
@@ -121,9 +121,9 @@ def test_a_row_that_beat_cannot_run_is_passed_over_and_told_once(
     caplog.clear()
     scheduler.all_as_schedule()  # as every five minutes
     assert not [record for record in caplog.records if record.name.startswith("workers")]
-    notice = Notice.objects.get()
-    assert notice.payload["level"] == "alert"
-    assert "Beat passes over the schedule odd: " in notice.subject
+    alert = Alert.objects.get()
+    assert alert.level == "alert"
+    assert "Beat passes over the schedule odd: " in alert.subject
     odd.refresh_from_db()
     assert odd.enabled
 

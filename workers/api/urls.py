@@ -2,10 +2,13 @@
 
 from django.urls import path
 
+from workers.api.alerts import AlertList, AlertRead
 from workers.api.pipelines import PipelineCancel, PipelineDetail, PipelineList, PipelineRetry
 from workers.api.runs import RunCancel, RunDetail, RunList, RunLog, RunRetry
 
 urlpatterns = [
+    path("alerts/", AlertList.as_view(), name="alert-list"),
+    path("alerts/<int:pk>/read/", AlertRead.as_view(), name="alert-read"),
     path("runs/", RunList.as_view(), name="run-list"),
     path("runs/<int:pk>/", RunDetail.as_view(), name="run-detail"),
     path("runs/<int:pk>/cancel/", RunCancel.as_view(), name="run-cancel"),

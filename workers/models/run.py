@@ -6,6 +6,7 @@ from django.conf import settings
 from django.db import models
 
 from adapters.models import AdapterVersion, Evaluation
+from datasets_app.fields import DataPathsField
 from datasets_app.models import PreparedDataset, RoutingDataset
 from datasets_app.validators import validate_name
 from workers.models.pipeline import Pipeline
@@ -30,7 +31,7 @@ class Run(models.Model):
     kind = models.CharField(max_length=32, choices=Kind)
     params = models.JSONField(default=dict)
     inputs = models.JSONField(default=dict, help_text="Rows that the parameters' names meant at the launch.")
-    spec = models.JSONField(default=dict, help_text="What the recipe was given; the same for every attempt.")
+    spec = DataPathsField(default=dict, help_text="What the recipe was given; the same for every attempt.")
     backend = models.CharField(max_length=32)
     status = models.CharField(max_length=16, choices=Status, default=Status.QUEUED)
     version = models.PositiveIntegerField(default=0)

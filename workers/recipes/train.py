@@ -101,7 +101,7 @@ def _trainer(spec: Spec, planned: Plan, prepared: Prepared, job: Job) -> Adapter
     from inference.engines.in_process.runner import Runner
     from workers.recipes.training.layout import activated_card
     from workers.recipes.training.samples import Samples
-    from workers.recipes.training.trainer import AdapterTrainer, Reporter, StopWhenSure, indices
+    from workers.recipes.training.trainer import AdapterTrainer, FindBest, Reporter, StopWhenSure, indices
     from workers.recipes.training.validation import expert_validation, router_validation
 
     if spec.threads:
@@ -165,7 +165,12 @@ def _trainer(spec: Spec, planned: Plan, prepared: Prepared, job: Job) -> Adapter
             task_type="CAUSAL_LM",
             alora_invocation_tokens=list(card.invocation) or None,
         ),
-        callbacks=[Reporter(job), EarlyStoppingCallback(spec.patience, early_stopping_threshold=1e-5), StopWhenSure()],
+        callbacks=[
+            FindBest(),
+            Reporter(job),
+            EarlyStoppingCallback(spec.patience, early_stopping_threshold=1e-5),
+            StopWhenSure(),
+        ],
     )
 
 

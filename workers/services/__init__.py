@@ -5,7 +5,7 @@ from workers.services.adding import add_expert, retrain_router
 from workers.services.advancing import advance, advance_all
 from workers.services.concluding import conclude_all
 from workers.services.launching import cancel, launch, log_tail, retry
-from workers.services.notices import deliver_due
+from workers.services.notifications import deliver_due, mark_read
 from workers.services.pipelines import (
     cancel_pipeline,
     launch_expert_pipeline,
@@ -31,6 +31,7 @@ __all__ = [
     "launch_router_pipeline",
     "log_tail",
     "look_at_account",
+    "mark_read",
     "prune",
     "reevaluate",
     "retrain_router",

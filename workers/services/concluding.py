@@ -34,7 +34,7 @@ from workers.services.clock import is_to_come
 from workers.services.limits import has_failed
 from workers.services.loading import StillLoading, load
 from workers.services.moves import FINE, LEASE, LONGEST_LEASE
-from workers.services.notices import tell
+from workers.services.notifications import notify
 from workers.services.reevaluating import alarm
 from workers.states import ACTIVE, Status
 
@@ -186,7 +186,7 @@ def _sound(pipeline: Pipeline, alert: str) -> None:
         return
     with _at_once(pipeline):
         if fenced(pipeline, verdict=alert):
-            _tell(pipeline, f"Pipeline {pipeline.name}: {alert}", is_alert=True)
+            _notify(pipeline, f"Pipeline {pipeline.name}: {alert}", is_alert=True)
 
 
 def _settle(pipeline: Pipeline, conclusion: Conclusion) -> None:
@@ -202,15 +202,14 @@ def _settle(pipeline: Pipeline, conclusion: Conclusion) -> None:
             move_alias(Alias.Name.CHALLENGER, conclusion.challenger)
         if switch is not None:
             switch_champion(switch, reason=f"Pipeline {pipeline.name}: {conclusion.words}")
-        watching_failed = pipeline.kind == Pipeline.Kind.REEVALUATE and conclusion.outcome == Status.FAILED
         words = f"Pipeline {pipeline.name} {conclusion.outcome.value}: {conclusion.words}"
-        _tell(pipeline, words, is_alert=watching_failed, live=live.digest if live else None)
+        _notify(pipeline, words, is_alert=conclusion.outcome == Status.FAILED, live=live.digest if live else None)
 
 
-def _tell(pipeline: Pipeline, text: str, **facts: Any) -> None:
+def _notify(pipeline: Pipeline, text: str, **facts: Any) -> None:
     facts |= {name: str(getattr(pipeline, name)) for name in ("kind", "outcome", "verdict")}
     facts["pipeline"] = pipeline.name
-    tell(f"pipeline-{pipeline.pk}-{pipeline.version}", text, **facts)
+    notify(f"pipeline-{pipeline.pk}-{pipeline.version}", text, **facts)
 
 
 @contextmanager

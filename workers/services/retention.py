@@ -28,7 +28,7 @@ from adapters.models import Evaluation
 from datasets_app.locks import held
 from datasets_app.models import PreparedDataset, RoutingDataset, SourceDataset
 from workers.kinds.outputs import PARTIAL
-from workers.models import Attempt, Notice, Pipeline, Run, Slot
+from workers.models import Alert, Attempt, Pipeline, Run, Slot
 from workers.services.looking import Look
 from workers.services.starting import work_key
 from workers.states import TERMINAL
@@ -77,7 +77,7 @@ def doomed(now: datetime | None = None) -> Iterator[Doomed]:
         _evaluations,
         _pipelines,
         _runs,
-        _notices,
+        _alerts,
         _slots,
         _datasets,
         _copies,
@@ -202,10 +202,11 @@ def _runs(look: Look) -> Iterator[Doomed]:
         yield Doomed(f"run {row}", row=row, is_due=_still(row, lambda look: look.runs))
 
 
-def _notices(look: Look) -> Iterator[Doomed]:
-    old = Notice.objects.filter(created_at__lt=look.before["records"])
-    for row in _rows(Notice.objects.all(), old.values_list("pk", flat=True)):
-        yield Doomed(f"notice {row}", row=row)
+def _alerts(look: Look) -> Iterator[Doomed]:
+    """Their notifications go with them."""
+    old = Alert.objects.filter(created_at__lt=look.before["records"])
+    for row in _rows(Alert.objects.all(), old.values_list("pk", flat=True)):
+        yield Doomed(f"alert {row.key}", row=row)
 
 
 def _slots(look: Look) -> Iterator[Doomed]:

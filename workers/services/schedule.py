@@ -24,7 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from adapters.selectors import champion
 from datasets_app.text import plain
 from workers.models import Pipeline, Slot
-from workers.services.notices import tell
+from workers.services.notifications import notify
 from workers.services.reevaluating import reevaluate
 
 log = logging.getLogger(__name__)
@@ -94,7 +94,7 @@ def _launch(task: PeriodicTask, slot: Slot) -> list[Pipeline]:
         words = plain(str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}")
         Slot.objects.filter(pk=slot.pk).update(note=words)
         text = f"Schedule {task.name}: what was due at {slot.at:%Y-%m-%d %H:%M} could not be launched: {words}"
-        tell(f"slot-{slot.pk}", text, is_alert=True, schedule=task.name)
+        notify(f"slot-{slot.pk}", text, is_alert=True, schedule=task.name)
         return []
     Slot.objects.filter(pk=slot.pk).update(pipeline=pipeline)
     return [pipeline]

@@ -180,6 +180,22 @@ def test_a_training_killed_after_its_last_step_only_writes_its_result(
     assert weights(job) == weights(uninterrupted)
 
 
+def test_a_work_folder_that_was_moved_is_resumed_from(
+    prepared_folder: Path, uninterrupted: RecordingJob, tmp_path: Path
+) -> None:
+    job = RecordingJob(tmp_path)
+    shutil.rmtree(job.work, ignore_errors=True)
+    kept = tmp_path / "kept"
+    shutil.copytree(uninterrupted.work, kept)
+    uninterrupted.work.rename(job.work)
+    try:
+        summary = train.run(Spec(data=prepared_folder, **SHORT), job)
+    finally:
+        kept.rename(uninterrupted.work)
+    assert summary["resumed_from"] == "checkpoint-9"
+    assert weights(job) == weights(uninterrupted)
+
+
 def test_only_sealed_checkpoints_count(tmp_path: Path) -> None:
     assert newest_whole(tmp_path / "none") is None
     for step in (5, 10, 100):

@@ -9,12 +9,12 @@ import pytest
 from django.utils import timezone
 
 from tests.cast import make_run
-from workers.models import Heartbeat, Notice, Pipeline
+from workers.models import Alert, Heartbeat, Notification, Pipeline
 from workers.services.advancing import advance_all
 from workers.services.concluding import conclude_all
 from workers.services.heartbeats import is_alive
 from workers.services.moves import LONGEST_LEASE
-from workers.services.notices import deliver_due
+from workers.services.notifications import deliver_due
 from workers.states import Status
 
 AHEAD = timedelta(hours=2)
@@ -36,11 +36,12 @@ def test_a_pipeline_waits_for_no_such_lease_either() -> None:
     assert pipeline.outcome == Status.FAILED
 
 
-def test_notices_are_delivered(settings: Any, mailoutbox: list[Any]) -> None:
+def test_notifications_are_delivered(settings: Any, mailoutbox: list[Any]) -> None:
     """Their longest wait is a longer one."""
     settings.NOTIFY = {**settings.NOTIFY, "EMAILS": ["op@example.org"]}
     due = timezone.now() + 3 * AHEAD
-    Notice.objects.create(key="k", channel=Notice.Channel.EMAIL, subject="s", payload={"text": "t"}, due_at=due)
+    alert = Alert.objects.create(key="k", level=Alert.Level.INFO, text="t")
+    Notification.objects.create(alert=alert, channel=Notification.Channel.EMAIL, due_at=due)
     assert deliver_due() == 1
 
 

@@ -25,7 +25,7 @@ from inference.engines.base import EngineError
 from inference.services import promote
 from tests.cast import digest, make_adapter, make_champion, make_run, make_version
 from tests.workers.services.conftest import RecordingEngine
-from workers.models import Notice, Pipeline, Run
+from workers.models import Alert, Notification, Pipeline, Run
 from workers.services import advance_all, cancel_pipeline, concluding, loading, retry_pipeline
 from workers.services.concluding import conclude, conclude_all, fenced
 from workers.states import Status
@@ -531,9 +531,22 @@ def test_the_end_of_a_pipeline_is_told_once(world: World, engine: RecordingEngin
     world.pipeline(GOOD, WITHOUT)
     for _ in range(2):
         advance_all()
-    assert sorted(Notice.objects.values_list("channel", flat=True)) == ["email", "webhook"]
-    payload = Notice.objects.latest("id").payload
-    assert (payload["outcome"], payload["live"]) == ("succeeded", world.stack.digest)
+    assert sorted(Notification.objects.values_list("channel", flat=True)) == ["email", "webhook"]
+    facts = Alert.objects.get().facts
+    assert (facts["outcome"], facts["live"]) == ("succeeded", world.stack.digest)
+
+
+@pytest.mark.parametrize(("status", "level"), [(Status.FAILED, "alert"), (Status.CANCELLED, "info")])
+def test_a_pipeline_that_does_not_succeed_is_told_without_any_channel(
+    world: World, engine: RecordingEngine, settings: Any, status: Status, level: str
+) -> None:
+    settings.NOTIFY = {"EMAILS": [], "WEBHOOK_URL": "", "WEBHOOK_SECRET": ""}
+    world.pipeline(GOOD, WITHOUT)
+    Run.objects.filter(name="add-1").update(status=status, error="Out of memory.")
+    conclude_all()
+    alert = Alert.objects.get()
+    assert (alert.level, alert.facts["outcome"]) == (level, status.value)
+    assert alert.text.startswith(f"Pipeline add {status.value}: ")
 
 
 class Killed(BaseException):
@@ -546,7 +559,7 @@ def killed_at(line: int) -> bool:
 
     def trace(frame: FrameType, event: str, argument: object) -> Any:
         nonlocal left
-        own = frame.f_code.co_filename.endswith(("concluding.py", "adapters/services.py", "notices.py"))
+        own = frame.f_code.co_filename.endswith(("concluding.py", "adapters/services.py", "notifications.py"))
         # Leaving a `with` is a line event, too, and an exception there would skip `__exit__`, as no SIGKILL can.
         text = linecache.getline(frame.f_code.co_filename, frame.f_lineno)
         if own and event == "line" and not text.strip().startswith("with "):

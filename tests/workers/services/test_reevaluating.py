@@ -19,7 +19,7 @@ from inference.engines.base import EngineError
 from tests.cast import digest, make_run
 from tests.workers.services.conftest import RecordingEngine
 from tests.workers.services.test_concluding import GOOD, World, evaluated
-from workers.models import Notice, Pipeline, Run
+from workers.models import Alert, Pipeline, Run
 from workers.services import conclude_all
 from workers.services.reevaluating import fall
 from workers.states import Status
@@ -90,7 +90,7 @@ def test_without_the_policy_a_fall_is_only_told(world: World) -> None:
 def alerts(settings: Any) -> Any:
     """What people were alerted to so far."""
     settings.NOTIFY = {**settings.NOTIFY, "EMAILS": ["op@example.org"]}
-    return lambda: [notice.payload["text"] for notice in Notice.objects.filter(payload__level="alert").order_by("id")]
+    return lambda: list(Alert.objects.filter(level="alert").order_by("id").values_list("text", flat=True))
 
 
 def test_a_fall_is_told_once_while_the_engine_is_down_and_undone_when_it_is_back(

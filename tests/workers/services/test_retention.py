@@ -32,7 +32,7 @@ from tests.cast import (
     make_version,
 )
 from workers import tasks
-from workers.models import Attempt, Notice, Pipeline, Run, Slot
+from workers.models import Alert, Attempt, Notification, Pipeline, Run, Slot
 from workers.services import prune
 from workers.services.long_steps import alone
 from workers.services.retention import delete, doomed
@@ -186,9 +186,10 @@ def test_old_records_go_but_not_the_evidence_of_what_serves(root: Path) -> None:
     make_run("active")
     for days in (0, 1):
         Slot.objects.create(schedule="nightly", at=THEN + timedelta(days=days), pipeline=night)
-    Notice.objects.create(key="old", channel="email")
-    Notice.objects.update(created_at=THEN)
-    Notice.objects.create(key="new", channel="email")
+    for key, then in (("old", THEN), ("new", timezone.now())):
+        alert = Alert.objects.create(key=key, level="info", text=key)
+        Alert.objects.filter(pk=alert.pk).update(created_at=then)
+        Notification.objects.create(alert=alert, channel="email")
 
     before = _count()
     dry = set(pruned(dry_run=True))
@@ -199,7 +200,7 @@ def test_old_records_go_but_not_the_evidence_of_what_serves(root: Path) -> None:
     assert sorted(path.name for path in (root / "evaluations").iterdir()) == ["by-hand", "verdict"]
     assert (Evaluation.objects.count(), Attempt.objects.count()) == (2, 2)
     assert [slot.at for slot in Slot.objects.all()] == [THEN + timedelta(days=1)]  # the next one counts from it
-    assert [notice.key for notice in Notice.objects.all()] == ["new"]
+    assert [notification.alert.key for notification in Notification.objects.all()] == ["new"]
 
 
 def test_the_cost_of_a_night_is_not_the_number_of_records_times_the_cost_of_a_look(root: Path) -> None:
@@ -266,7 +267,7 @@ def test_a_session_that_was_renewed_after_it_was_listed_stays(root: Path) -> Non
 
 
 def _count() -> list[int]:
-    models: list[type[Model]] = [Run, Attempt, Evaluation, Pipeline, Slot, Notice]
+    models: list[type[Model]] = [Run, Attempt, Evaluation, Pipeline, Slot, Alert, Notification]
     return [model._default_manager.count() for model in models]
 
 

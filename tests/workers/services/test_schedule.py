@@ -12,7 +12,7 @@ from django_celery_beat.models import ClockedSchedule, CrontabSchedule, Interval
 from adapters.models import Alias
 from datasets_app.errors import InputError
 from tests.cast import make_champion
-from workers.models import Notice, Pipeline, Slot
+from workers.models import Alert, Pipeline, Slot
 from workers.services import run_due
 from workers.services.schedule import REEVALUATE, Wish, last_match
 from workers.tasks import reconcile, reevaluate
@@ -135,9 +135,9 @@ def test_a_wish_that_makes_no_sense_is_written_down_and_told(hourly: PeriodicTas
     PeriodicTask.objects.update(kwargs='{"fresh_samples": -1}')
     assert run_due(DAY + timedelta(hours=1)) == []
     assert "fresh_samples" in Slot.objects.latest("at").note
-    notice = Notice.objects.get()
-    assert notice.payload["level"] == "alert"
-    assert "Schedule hourly: what was due at 2026-03-01 01:00 could not be launched: 1 validation" in notice.subject
+    alert = Alert.objects.get()
+    assert alert.level == "alert"
+    assert "Schedule hourly: what was due at 2026-03-01 01:00 could not be launched: 1 validation" in alert.subject
 
 
 @pytest.mark.parametrize("error", [InputError("The cap on the cost is reached."), OSError("No such folder.")])
@@ -152,7 +152,7 @@ def test_a_launch_that_is_refused_is_told_once(
     run_due(DAY)
     for _ in range(2):
         assert run_due(DAY + timedelta(hours=1)) == []
-    assert str(error) in Notice.objects.get().payload["text"]
+    assert str(error) in Alert.objects.get().text
 
 
 def test_before_a_router_is_live_there_is_nothing_to_tell(hourly: PeriodicTask, settings: Any) -> None:
@@ -161,7 +161,7 @@ def test_before_a_router_is_live_there_is_nothing_to_tell(hourly: PeriodicTask, 
     run_due(DAY)
     run_due(DAY + timedelta(hours=1))
     assert "No router is live" in Slot.objects.latest("at").note
-    assert not Notice.objects.exists()
+    assert not Alert.objects.exists()
 
 
 def test_a_schedule_that_makes_no_sense_costs_no_other_its_turn(hourly: PeriodicTask) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from controlplane.env import ROOT
-from workers.services.notices import signature
+from workers.services.notifications import signature
 
 SECRET, BODY = "a secret of some length", '{"text": "Ärger"}'.encode()
 

@@ -68,6 +68,18 @@ class SpareVisionTower(TrainerCallback):
             block.gradient_checkpointing = False
 
 
+class FindBest(TrainerCallback):
+    """Finds the best checkpoint beside the one that is resumed from: the folder may have been moved since."""
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """The state has just been read from that checkpoint; the trainer drops a path that has gone."""
+        best = Path(str(args.output_dir)) / f"checkpoint-{state.best_global_step}"
+        if best.is_dir():
+            state.best_model_checkpoint = str(best)
+
+
 class Reporter(TrainerCallback):
     """Reports progress, seals checkpoints, and stops a run whose loss is no number."""
 

@@ -1,22 +1,22 @@
-"""What people are told."""
+"""Deliveries of alerts."""
 
 from __future__ import annotations
 
 from django.db import models
 from django.utils import timezone
 
+from workers.models.alert import Alert
 
-class Notice(models.Model):
-    """One message on one channel: the row is the outbox, and is sent until somebody takes it or patience ends."""
+
+class Notification(models.Model):
+    """An alert on its way to one channel: the row is the outbox, and is sent until it is taken or tries run out."""
 
     class Channel(models.TextChoices):
         EMAIL = "email"
         WEBHOOK = "webhook"
 
-    key = models.CharField(max_length=128, help_text="What happened; told once on each channel.")
+    alert = models.ForeignKey(Alert, models.CASCADE, related_name="notifications")
     channel = models.CharField(max_length=8, choices=Channel)
-    subject = models.CharField(max_length=200)
-    payload = models.JSONField(default=dict)
     tries = models.PositiveSmallIntegerField(default=0)
     due_at = models.DateTimeField(default=timezone.now)
     sent_at = models.DateTimeField(null=True, blank=True)
@@ -25,7 +25,9 @@ class Notice(models.Model):
 
     class Meta:
         ordering = ["-id"]
-        constraints = [models.UniqueConstraint(fields=["key", "channel"], name="notice_once_per_channel")]
+        constraints = [
+            models.UniqueConstraint(fields=["alert", "channel"], name="notification_once_per_channel"),
+        ]
 
     def __str__(self) -> str:
-        return f"{self.subject} ({self.channel})"
+        return f"{self.alert} ({self.channel})"

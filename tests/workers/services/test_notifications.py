@@ -15,9 +15,9 @@ import pytest
 from celery.exceptions import SoftTimeLimitExceeded
 from django.utils import timezone
 
-from workers.models import Notice
-from workers.services import deliver_due, notices
-from workers.services.notices import MAX_TRIES, tell
+from workers.models import Alert, Notification
+from workers.services import deliver_due, mark_read, notifications
+from workers.services.notifications import MAX_TRIES, notify
 
 SECRET = "a secret of some length"
 
@@ -62,7 +62,7 @@ def receiver(settings: Any) -> Iterator[Receiver]:
 
 
 def test_a_webhook_is_signed_and_an_e_mail_sent(receiver: Receiver, mailoutbox: list[Any]) -> None:
-    tell("fell", "It fell.", is_alert=True, accuracy=0.5)
+    notify("fell", "It fell.", is_alert=True, accuracy=0.5)
     assert deliver_due() == 2
     (headers, body), *_ = receiver.taken
     assert json.loads(body) == {"key": "fell", "level": "alert", "text": "It fell.", "accuracy": 0.5}
@@ -74,32 +74,32 @@ def test_a_webhook_is_signed_and_an_e_mail_sent(receiver: Receiver, mailoutbox: 
 
 
 def test_what_is_told_twice_is_sent_once(receiver: Receiver) -> None:
-    tell("same", "Once.")
-    tell("same", "Once.")
+    notify("same", "Once.")
+    notify("same", "Once.")
     deliver_due()
     assert len(receiver.taken) == 1
 
 
 def test_what_is_refused_is_sent_again_and_in_the_end_given_up(receiver: Receiver) -> None:
     receiver.refusing = 2
-    tell("again", "Listen.")
+    notify("again", "Listen.")
     waits = []
     for _ in range(3):
         deliver_due()
-        notice = Notice.objects.get(channel="webhook")
-        waits.append(notice.due_at - timezone.now())
-        Notice.objects.update(due_at=timezone.now())
+        notification = Notification.objects.get(channel="webhook")
+        waits.append(notification.due_at - timezone.now())
+        Notification.objects.update(due_at=timezone.now())
     assert waits[0] < waits[1]
-    assert notice.sent_at is not None
+    assert notification.sent_at is not None
     assert len(receiver.taken) == 3
 
     receiver.refusing = 10**6
-    tell("never", "Nobody listens.")
+    notify("never", "Nobody listens.")
     for _ in range(MAX_TRIES + 2):
         deliver_due()
-        Notice.objects.update(due_at=timezone.now())
+        Notification.objects.update(due_at=timezone.now())
     assert len(receiver.taken) == 3 + MAX_TRIES
-    assert "503" in Notice.objects.get(key="never", channel="webhook").error
+    assert "503" in Notification.objects.get(alert__key="never", channel="webhook").error
 
 
 SLACK = "/services/T00/B00/XYZZY?sig=PLUGH"
@@ -113,9 +113,9 @@ def test_the_webhooks_address_is_written_down_nowhere_as_it_is_a_secret(
     settings.NOTIFY |= {"EMAILS": [], "WEBHOOK_URL": f"http://127.0.0.1:{port}{SLACK}"}
     receiver.answer = int(answer) if answer.isdigit() else 0
     caplog.set_level(logging.DEBUG)
-    tell("fell", "It fell.")
+    notify("fell", "It fell.")
     assert deliver_due() == (answer == "204")
-    error = Notice.objects.get().error
+    error = Notification.objects.get().error
     told = {
         "204": "",
         "404": "answered with 404",
@@ -133,7 +133,7 @@ def test_a_channel_that_takes_nothing_is_asked_once_a_round_and_holds_no_other_u
 ) -> None:
     receiver.refusing = 10**6
     for number in range(12):
-        tell(f"n{number}", "Listen.")
+        notify(f"n{number}", "Listen.")
     deliver_due()
     assert (len(receiver.taken), len(mailoutbox)) == (1, 12)
     deliver_due()
@@ -141,15 +141,30 @@ def test_a_channel_that_takes_nothing_is_asked_once_a_round_and_holds_no_other_u
 
 
 def test_the_end_of_the_tasks_time_ends_the_round(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[Notice] = []
+    asked: list[Notification] = []
 
-    def send(notice: Notice) -> None:
-        asked.append(notice)
+    def send(notification: Notification) -> None:
+        asked.append(notification)
         raise SoftTimeLimitExceeded
 
-    monkeypatch.setattr(notices, "SENDERS", dict.fromkeys(Notice.Channel, send))
+    monkeypatch.setattr(notifications, "SENDERS", dict.fromkeys(Notification.Channel, send))
     for number in range(3):
-        tell(f"n{number}", "Listen.")
+        notify(f"n{number}", "Listen.")
     with pytest.raises(SoftTimeLimitExceeded):
         deliver_due()
     assert len(asked) == 1
+
+
+def test_without_any_channel_an_alert_is_a_row_all_the_same(settings: Any) -> None:
+    settings.NOTIFY = {"EMAILS": [], "WEBHOOK_URL": "", "WEBHOOK_SECRET": ""}
+    notify("fell", "It fell.\nFar.", is_alert=True, accuracy=0.5)
+    notify("fell", "It fell.")
+    alert = Alert.objects.get()
+    assert (alert.level, alert.subject, alert.facts) == ("alert", "It fell.", {"accuracy": 0.5})
+    assert not Notification.objects.exists()
+
+
+def test_an_alert_is_read_once() -> None:
+    notify("fell", "It fell.")
+    assert (mark_read(Alert.objects.all()), mark_read(Alert.objects.all())) == (1, 0)
+    assert Alert.objects.get().read_at is not None
