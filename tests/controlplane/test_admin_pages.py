@@ -52,7 +52,7 @@ def everything() -> Iterator[None]:
     ).attempts.create(number=1, error=NASTY)
     make_run("second", Status.RUNNING, progress={"step": NASTY, "done": 1, "total": 2})
     Promotion.objects.create(stack=stack, previous=stack, evaluation=make_evaluation(stack.router), reason=NASTY)
-    alert = Alert.objects.create(key="first", level=Alert.Level.ALERT, text=NASTY, facts={"verdict": NASTY})
+    alert = Alert.objects.create(key="first", level=Alert.Level.ALERT, text=NASTY, details={"verdict": NASTY})
     Notification.objects.create(alert=alert, channel=Notification.Channel.EMAIL, error=NASTY)
     Slot.objects.create(schedule=NASTY, at=timezone.now(), pipeline=pipeline, note=NASTY)
     stack.router.adapter.description = NASTY

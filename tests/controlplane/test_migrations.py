@@ -56,7 +56,7 @@ def test_what_was_told_becomes_an_alert_which_is_read_if_a_channel_took_it(
         sql(insert, "fell", channel, "It fell.", json.dumps(told), now, sent, now)
     sql(insert, "late", "email", "Late.", "{}", now, None, now)
     migrate()
-    rows = sql("SELECT key, level, text, facts, created_at, read_at FROM workers_alert ORDER BY id")
+    rows = sql("SELECT key, level, text, details, created_at, read_at FROM workers_alert ORDER BY id")
     assert rows == [
         ("fell", "alert", "It fell.", '{"accuracy": 0.5}', now, now),
         ("late", "info", "Late.", "{}", now, None),

@@ -20,7 +20,7 @@ class AlertAdmin(ReadOnlyAdmin):
     list_filter = ["level", ("read_at", admin.EmptyFieldListFilter), CREATED]
     search_fields = ["text"]
     actions = ["mark_read"]
-    fields = ["text", "level_label", "facts_text", "created_at", "read_at"]
+    fields = ["text", "level_label", "details_text", "created_at", "read_at"]
     readonly_fields = fields
 
     def has_read_permission(self, request: HttpRequest) -> bool:
@@ -32,10 +32,10 @@ class AlertAdmin(ReadOnlyAdmin):
         """As a label."""
         return obj.level
 
-    @display(description="facts")
-    def facts_text(self, obj: Alert) -> str:
+    @display(description="details")
+    def details_text(self, obj: Alert) -> str:
         """As JSON."""
-        return pretty(obj.facts)
+        return pretty(obj.details)
 
     @action(description="Mark selected alerts as read", permissions=["read"])
     def mark_read(self, request: HttpRequest, queryset: QuerySet[Alert]) -> None:

@@ -19,11 +19,11 @@ from workers.models import Alert
 class AlertSerializer(serializers.ModelSerializer[Alert]):
     """An alert, or the end of a pipeline."""
 
-    facts = serializers.DictField(read_only=True)
+    details = serializers.DictField(read_only=True)
 
     class Meta:
         model = Alert
-        fields = ["id", "level", "text", "facts", "created_at", "read_at"]
+        fields = ["id", "level", "text", "details", "created_at", "read_at"]
         read_only_fields = fields
 
 

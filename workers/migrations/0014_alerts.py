@@ -11,10 +11,10 @@ def record_alerts(apps: Any, _: Any) -> None:
     for key in list(notification_model.objects.order_by().values_list("key", flat=True).distinct()):
         told: Iterable[Any] = notification_model.objects.filter(key=key).order_by("id")
         first, sent = next(iter(told)), [row.sent_at for row in told if row.sent_at]
-        facts = dict(first.payload)
-        own = {"text": facts.pop("text", first.subject), "level": facts.pop("level", "info")}
-        facts.pop("key", None)
-        alert = alert_model.objects.create(key=key, facts=facts, read_at=min(sent, default=None), **own)
+        details = dict(first.payload)
+        own = {"text": details.pop("text", first.subject), "level": details.pop("level", "info")}
+        details.pop("key", None)
+        alert = alert_model.objects.create(key=key, details=details, read_at=min(sent, default=None), **own)
         alert_model.objects.filter(pk=alert.pk).update(created_at=first.created_at)
         notification_model.objects.filter(key=key).update(alert=alert)
 
@@ -30,7 +30,7 @@ class Migration(migrations.Migration):
                 ("key", models.CharField(help_text="What happened; recorded once.", max_length=128, unique=True)),
                 ("level", models.CharField(choices=[("info", "Info"), ("alert", "Alert")], max_length=8)),
                 ("text", models.TextField()),
-                ("facts", models.JSONField(default=dict, help_text="What a webhook is told besides.")),
+                ("details", models.JSONField(default=dict, help_text="What a webhook is told besides.")),
                 ("created_at", models.DateTimeField(auto_now_add=True)),
                 ("read_at", models.DateTimeField(blank=True, help_text="Empty: unread.", null=True)),
             ],

@@ -33,11 +33,11 @@ class DeliveryFailed(Exception):  # noqa: N818 - it says what happened
     """The receiver did not take a notification; the message leaves out its address, a secret with many services."""
 
 
-def notify(key: str, text: str, *, is_alert: bool = False, **facts: Any) -> None:
+def notify(key: str, text: str, *, is_alert: bool = False, **details: Any) -> None:
     """Record what has happened, once for each `key`; call it in the transaction in which it happens."""
     log.log(logging.ERROR if is_alert else logging.INFO, text)
     level = Alert.Level.ALERT if is_alert else Alert.Level.INFO
-    alert, _ = Alert.objects.get_or_create(key=key, defaults={"level": level, "text": text, "facts": facts})
+    alert, _ = Alert.objects.get_or_create(key=key, defaults={"level": level, "text": text, "details": details})
     channels = {
         Notification.Channel.EMAIL: settings.NOTIFY["EMAILS"],
         Notification.Channel.WEBHOOK: settings.NOTIFY["WEBHOOK_URL"],
@@ -95,7 +95,7 @@ def _send_email(notification: Notification) -> None:
 def _send_webhook(notification: Notification) -> None:
     """POST the alert; the receiver checks the signature, and knows by the delivery id what it has had before."""
     alert = notification.alert
-    payload = {**alert.facts, "key": alert.key, "level": alert.level, "text": alert.text}
+    payload = {**alert.details, "key": alert.key, "level": alert.level, "text": alert.text}
     body = json.dumps(payload, sort_keys=True).encode()
     at = int(time.time())
     headers = {

@@ -23,7 +23,7 @@ def test_everybody_reads_alerts_newest_first() -> None:
     rows = make_client().get(LIST).json()["results"]
     assert [row["text"] for row in rows] == ["It ended.", "It fell."]
     assert rows[1]["level"] == "alert"
-    assert rows[1]["facts"] == {"accuracy": 0.5}
+    assert rows[1]["details"] == {"accuracy": 0.5}
 
 
 def test_staff_marks_one_as_read() -> None:

@@ -532,7 +532,7 @@ def test_the_end_of_a_pipeline_is_told_once(world: World, engine: RecordingEngin
     for _ in range(2):
         advance_all()
     assert sorted(Notification.objects.values_list("channel", flat=True)) == ["email", "webhook"]
-    facts = Alert.objects.get().facts
+    facts = Alert.objects.get().details
     assert (facts["outcome"], facts["live"]) == ("succeeded", world.stack.digest)
 
 
@@ -545,7 +545,7 @@ def test_a_pipeline_that_does_not_succeed_is_told_without_any_channel(
     Run.objects.filter(name="add-1").update(status=status, error="Out of memory.")
     conclude_all()
     alert = Alert.objects.get()
-    assert (alert.level, alert.facts["outcome"]) == (level, status.value)
+    assert (alert.level, alert.details["outcome"]) == (level, status.value)
     assert alert.text.startswith(f"Pipeline add {status.value}: ")
 
 

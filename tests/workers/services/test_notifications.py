@@ -160,7 +160,7 @@ def test_without_any_channel_an_alert_is_a_row_all_the_same(settings: Any) -> No
     notify("fell", "It fell.\nFar.", is_alert=True, accuracy=0.5)
     notify("fell", "It fell.")
     alert = Alert.objects.get()
-    assert (alert.level, alert.subject, alert.facts) == ("alert", "It fell.", {"accuracy": 0.5})
+    assert (alert.level, alert.subject, alert.details) == ("alert", "It fell.", {"accuracy": 0.5})
     assert not Notification.objects.exists()
 
 
