@@ -68,7 +68,7 @@ def test_what_was_told_becomes_an_alert_which_is_read_if_a_channel_took_it(
 def test_paths_into_the_data_folder_become_relative_also_of_one_that_was_moved_before(
     migrate: Callable[..., None], sql: Sql, tmp_path: Path
 ) -> None:
-    migrate("datasets_app", "0002")
+    migrate("datasets_app", "0003")
     migrate("workers", "0013")
     (tmp_path / "datasets" / "moved").mkdir(parents=True)
     (tmp_path / "own").mkdir()

@@ -14,7 +14,7 @@ def make_relative(apps: Any, _: Any) -> None:
 
 
 class Migration(migrations.Migration):
-    dependencies = [("datasets_app", "0002_source_origin")]
+    dependencies = [("datasets_app", "0003_source_screens")]
 
     operations = [
         migrations.AlterField(
