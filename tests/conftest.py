@@ -57,6 +57,13 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {kind: write_source(kind, root / kind, count, seed=7) for kind, count in SAMPLES.items()}
 
 
+@pytest.fixture
+def modal_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An account of Modal's that nobody asks."""
+    monkeypatch.setenv("MODAL_TOKEN_ID", "ak-1")
+    monkeypatch.setenv("MODAL_TOKEN_SECRET", "as-1")
+
+
 @pytest.fixture(scope="session")
 def modal_plane() -> Iterator[Plane]:
     """The loopback control plane, which this process's modal client talks to from then on."""

@@ -56,13 +56,6 @@ def test_adding_a_run_launches_it(root: Client) -> None:
     assert run.created_by == User.objects.get()
 
 
-@pytest.fixture
-def account(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A token of Modal's."""
-    monkeypatch.setenv("MODAL_TOKEN_ID", "ak-1")
-    monkeypatch.setenv("MODAL_TOKEN_SECRET", "as-1")
-
-
 def test_forms_estimate_for_backends_that_are_set_up_and_for_what_will_happen(root: Client) -> None:
     """An expert that brings its files is not trained."""
     made = make_run("t", Status.SUCCEEDED, kind="train")
@@ -76,7 +69,7 @@ def test_forms_estimate_for_backends_that_are_set_up_and_for_what_will_happen(ro
     assert "add_expert, which is trained first: on local about 1.75 min" in shown
 
 
-@pytest.mark.usefixtures("account")
+@pytest.mark.usefixtures("modal_token")
 def test_a_job_runs_where_the_form_says(root: Client) -> None:
     """Each step of a pipeline, too, but for those that run here alone; said with what each place will take."""
     dataset = make_routing_dataset()

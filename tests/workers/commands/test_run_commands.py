@@ -218,6 +218,7 @@ def test_interrupting_leaves_the_pipeline_alone(monkeypatch: pytest.MonkeyPatch)
     assert not Pipeline.objects.get().cancel_requested
 
 
+@pytest.mark.usefixtures("modal_token")
 def test_a_pipelines_steps_run_on_the_backend_that_is_named() -> None:
     """Those of commands and of the API, but for what runs here alone."""
     make_champion()
@@ -243,6 +244,7 @@ def test_retry_waits_for_the_run(end: Callable[..., None], capsys: pytest.Captur
     assert capsys.readouterr().out == "prep: succeeded\n"
 
 
+@pytest.mark.usefixtures("modal_token")
 @pytest.mark.parametrize(
     "words",
     [

@@ -109,7 +109,6 @@ def test_a_drawn_routing_dataset_shows_the_same_as_its_source(
     others = write_source("calendar", tmp_path / "calendar", len(ODD), seed=1)
     spec = {
         "sources": [{"label": "odd", "path": source}, {"label": "calendar", "path": others}],
-        "samples_per_class": len(ODD),
         "split": [1, 0, 0],
     }
     drawn = RecordingJob(tmp_path / "drawn")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 
-from datasets_app.models import RoutingDataset
+from datasets_app.models import RoutingDataset, SourceDataset
 from workers.models import Attempt, Run
 from workers.services import advance_all, cancel, cancel_pipeline, launch, launch_router_pipeline
 from workers.services.ending import MAX_ATTEMPTS
@@ -116,6 +116,7 @@ def test_outputs_changed_after_the_job_ended_are_not_recorded(generate: dict[str
 def test_a_class_with_too_few_samples_fails_the_run_with_one_sentence(
     generate: dict[str, object], drive: Drive
 ) -> None:
+    SourceDataset.objects.update(screens=None)  # not counted, so that the launch cannot tell
     run = drive(launch("generate_dataset", {**generate, "samples_per_class": 5000}))
     assert run.status == Status.FAILED
     assert "5000" in run.error or "needed" in run.error
@@ -134,6 +135,7 @@ def test_no_more_jobs_run_at_once_than_there_are_slots(
 
 
 def test_a_pipeline_whose_first_step_fails_cancels_the_rest(experts: list[str], drive: Drive) -> None:
+    SourceDataset.objects.update(screens=None)
     pipeline = launch_router_pipeline("many", adapters=experts, samples_per_class=5000)
     for run in pipeline.steps:
         drive(run)

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture(autouse=True)
-def prices(settings: Any) -> None:
+def prices(settings: Any, modal_token: None) -> None:
     """A cent a second for a processor, a minute at most, a dollar a run and two a day."""
     changed = {
         "PRICES": {"H100": 0.5, "A100-80GB": 0.25, "cpu": 0.01},
