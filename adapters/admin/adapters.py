@@ -43,6 +43,7 @@ class AdapterAdmin(ServiceAdmin):
     """Registering, giving another source, adding files, choosing the version that new stacks take."""
 
     form = AdapterForm
+    refusal_fields = {"": "files"}
     list_display = ["name", "kind_label", "serving_version", "source_link", "base", "created_at"]
     list_filter = ["kind", "base"]
     list_select_related = ["base", "source", "current__adapter"]

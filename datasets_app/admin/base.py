@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
 from typing import Any, TypeVar
 
@@ -18,6 +18,7 @@ from django.utils.safestring import SafeString
 from unfold import decorators
 from unfold.admin import ModelAdmin
 
+from datasets_app.admin.refusals import refuse, showing_refusal
 from datasets_app.errors import InputError
 from datasets_app.selectors import without_json
 
@@ -90,8 +91,10 @@ class Unlocked(DjangoAdmin):  # type: ignore[misc]
 
 class ServiceAdmin(Page, Unlocked):
     """Pages that change rows through services alone, which open transactions where they write: an InputError becomes a
-    message."""
+    message, or an error of the form."""
 
+    refusal_fields: Mapping[str, str] = {}
+    """The form's fields by the names that the service gives them; "" is that of a refusal that names none."""
     list_filter_submit = True
     compressed_fields = True
     list_json: Sequence[str] = ()
@@ -111,13 +114,17 @@ class ServiceAdmin(Page, Unlocked):
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
-        """Show the form again, with the reason on top, where a service refuses."""
+        """Show the form again, as it was filled in, where a service refuses."""
         try:
             response: HttpResponse = super().changeform_view(request, object_id, form_url, extra_context)
         except InputError as error:
-            self.message_user(request, str(error), messages.ERROR)
-            return HttpResponseRedirect(request.get_full_path())
+            refuse(request, error)
+            response = super().changeform_view(request, object_id, form_url, extra_context)
         return response
+
+    def get_form(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:
+        """With the reason at its field, where a service has refused."""
+        return showing_refusal(request, super().get_form(request, obj, **kwargs), self.refusal_fields)
 
     def apply(self, request: HttpRequest, rows: Iterable[Any], service: Callable[[Any], object]) -> None:
         """Call the service for each row of an action; each result or refusal is a message."""

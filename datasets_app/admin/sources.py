@@ -18,6 +18,7 @@ from datasets_app.services import register_source
 class SourceDatasetAdmin(ServiceAdmin):
     """Registering a folder reads every row of it; saving again registers it anew."""
 
+    refusal_fields = {"": "path"}
     list_display = ["name", "rows", "screens", "format", "content", "updated_at"]
     list_filter = [one_of("format", lambda: SOURCE_FORMATS)]
     search_fields = ["name", "path"]

@@ -210,6 +210,7 @@ class PipelineAdmin(AccountBanner, LaunchPermissions, ServiceAdmin):
     """Adding a pipeline launches it."""
 
     form = PipelineForm
+    refusal_fields = {"adapter": "files", "pipeline": "name", "config": "train"}
     list_display = ["name", "kind", "status_label", "step_bars", "verdict", "created_at"]
     list_filter = ["kind", one_of("outcome", lambda: sorted(TERMINAL)), CREATED]
     search_fields = ["name", "verdict"]

@@ -66,6 +66,7 @@ class AttemptInline(TabularInline):  # type: ignore[misc]
 class RunAdmin(AccountBanner, LaunchPermissions, ServiceAdmin):
     """Adding a run launches it; after that it is a record, and can be cancelled."""
 
+    refusal_fields = {"": "params"}
     list_display = ["name", "kind", "status_label", "progress_bar", "result", "created_at"]
     list_filter = ["status", "kind", one_of("backend", lambda: settings.COMPUTE), CREATED]
     list_select_related = ["reused_from", *RESULTS]

@@ -52,8 +52,11 @@ def test_broken_files_register_nothing(root: Client, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr("adapters.admin.adapters.store_files", broken)
     data = {"name": "calendar", "kind": "expert", "description": "", "files": "/x"}
-    page = root.post(f"{ADAPTERS}add/", data, follow=True).content.decode()
-    assert "config.json is &lt;b&gt;missing&lt;/b&gt;." in page
+    response = root.post(f"{ADAPTERS}add/", data)
+    form = response.context["adminform"].form
+    assert form.errors == {"files": ["config.json is <b>missing</b>."]}
+    assert (form["name"].value(), form["files"].value()) == ("calendar", "/x")
+    assert "config.json is &lt;b&gt;missing&lt;/b&gt;." in response.content.decode()
     assert not Adapter.objects.exists()
 
 

@@ -37,5 +37,9 @@ def test_a_folder_is_registered_and_registered_anew(root: Client, samples: dict[
 def test_what_is_no_dataset_is_explained(root: Client, path: str) -> None:
     """And registers nothing."""
     data = {"name": "calendar", "path": path, "format": "llava"}
-    assert root.post(f"{SOURCES}add/", data, follow=True).status_code == 200
+    response = root.post(f"{SOURCES}add/", data)
+    assert response.status_code == 200
+    form = response.context["adminform"].form
+    assert list(form.errors) == ["path"]
+    assert (form["name"].value(), form["path"].value()) == ("calendar", path)
     assert not SourceDataset.objects.exists()

@@ -109,8 +109,12 @@ NOBODY_TAKES = [
 @pytest.mark.parametrize("params", ['{"dataset": "nobody"}', "{}", '{"dataset": 5}', *NO_OBJECTS, *NOBODY_TAKES])
 def test_a_wrong_wish_is_explained(root: Client, params: str) -> None:
     """And nothing is launched."""
-    response = root.post(f"{RUNS}add/", {"kind": "preprocess", "name": "x", "params": params}, follow=True)
+    response = root.post(f"{RUNS}add/", {"kind": "preprocess", "name": "my-run", "params": params})
     assert response.status_code == 200
+    form = response.context["adminform"].form
+    assert list(form.errors) == ["params"]
+    shown = html.unescape(response.content.decode())
+    assert "my-run" in shown and params in shown
     assert not Run.objects.exists()
 
 
@@ -140,7 +144,7 @@ def test_what_is_no_object_in_json_is_shown_again_with_the_reason(root: Client, 
         assert response.status_code == 200
         shown = html.unescape(response.content.decode())
         assert train in shown
-        assert any(words in shown for words in ("is needed here", "The JSON", "not valid JSON"))
+        assert any(words in shown for words in ("is needed here", "The JSON", "not valid JSON", "occurs twice"))
     assert not Pipeline.objects.exists()
     assert not Run.objects.exists()
 
@@ -310,8 +314,11 @@ def test_an_expert_is_added_by_a_form(root: Client, tmp_path: Any, samples: Any)
     """And refused with the reason where its files are wrong."""
     make_champion()
     data = {"kind": "add_expert", "expert": "provider-select", "source": str(tmp_path), "live": "if-better"}
-    page = root.post(f"{PIPELINES}add/", data, follow=True)
-    assert "neither a .jsonl nor a .json file" in " ".join(str(message) for message in page.context["messages"])
+    page = root.post(f"{PIPELINES}add/", data)
+    form = page.context["adminform"].form
+    assert "neither a .jsonl nor a .json file" in form.errors["source"][0]
+    assert (form["expert"].value(), form["source"].value()) == ("provider-select", str(tmp_path))
+    assert not page.context["messages"]
     assert not Pipeline.objects.exists()
     response = root.post(f"{PIPELINES}add/", {**data, "source": str(samples["provider-select"])})
     assert response.status_code == 302, response.content.decode()[:3000]
