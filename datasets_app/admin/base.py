@@ -7,18 +7,20 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
 from typing import Any, TypeVar
 
+from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.core.exceptions import ValidationError
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from unfold import decorators
 from unfold.admin import ModelAdmin
 
-from datasets_app.admin.refusals import refuse, showing_refusal
+from datasets_app.admin.refusals import place, refuse, showing_refusal
 from datasets_app.errors import InputError
 from datasets_app.selectors import without_json
 
@@ -48,9 +50,26 @@ def display(**options: Any) -> Callable[[Method], Method]:
 
 
 def action(**options: Any) -> Callable[[Method], Method]:
-    """`unfold.decorators.action`, typed."""
-    decorate: Callable[[Method], Method] = decorators.action(**options)
-    return decorate
+    """`unfold.decorators.action`, typed; a dialog is shown again where a service refuses."""
+    decorate: Callable[[Any], Method] = decorators.action(**options)
+    dialog = options.get("dialog")
+    return decorate if dialog is None else lambda method: decorate(_asking_again(method, dialog))
+
+
+def _asking_again(method: Callable[..., HttpResponse], dialog: Mapping[str, Any]) -> Callable[..., HttpResponse]:
+    """The action, whose dialog is shown again, as it was filled in, where a service refuses."""
+
+    @wraps(method)
+    def act(page: Any, request: HttpRequest, form: forms.Form, *args: Any, **kwargs: Any) -> HttpResponse:
+        try:
+            return method(page, request, form, *args, **kwargs)
+        except InputError as error:
+            first = form.visible_fields()[0].name  # the template shows no errors but those of fields
+            form.add_error(*place(form, str(error), {"": first}))
+            shown = {"dialog": dialog, "form": form, "form_submit_text": dialog.get("form_submit_text", "")}
+            return render(request, "unfold/helpers/dialog.html", shown)
+
+    return act
 
 
 class Page(ModelAdmin):  # type: ignore[misc]

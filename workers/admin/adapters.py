@@ -111,10 +111,9 @@ class LaunchingVersionAdmin(LaunchPermissions, AdapterVersionAdmin):
         version = get_object_or_404(AdapterVersion, pk=object_id)
         try:
             stack = promote(version, **form.asked, user=cast(User, request.user))
-        except (InputError, EngineError) as error:
-            self.message_user(request, str(error), messages.ERROR)
-        else:
-            self.message_user(request, f"{stack} is live.", messages.SUCCESS)
+        except EngineError as error:
+            raise InputError(str(error)) from error
+        self.message_user(request, f"{stack} is live.", messages.SUCCESS)
         return HttpResponse(headers={"HX-Redirect": reverse("admin:adapters_adapterversion_changelist")})
 
 

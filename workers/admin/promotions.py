@@ -55,8 +55,7 @@ class RollbackPromotionAdmin(LaunchPermissions, PromotionAdmin):
             if promotion.is_rollback:
                 raise InputError("That is a rollback itself: choose the promotion of what is to serve no more.")
             stack = roll_back(promotion.stack, reason=form.cleaned_data["reason"], user=user)
-        except (InputError, EngineError) as error:
-            self.message_user(request, str(error), messages.ERROR)
-        else:
-            self.message_user(request, f"{stack} is live.", messages.SUCCESS)
+        except EngineError as error:
+            raise InputError(str(error)) from error
+        self.message_user(request, f"{stack} is live.", messages.SUCCESS)
         return HttpResponse(headers={"HX-Redirect": reverse("admin:adapters_promotion_changelist")})

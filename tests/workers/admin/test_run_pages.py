@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import Permission, User
+from django.http import HttpResponse
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
@@ -245,15 +246,14 @@ def test_a_router_goes_live_by_a_dialog_that_asks_for_the_reason_where_the_rule_
     assert url in root.get(versions).content.decode()
     assert "force_reason" in root.get(url).content.decode()
 
-    def put_live(**fields: str) -> str:
-        response = root.post(url, {"_form_submitted": "on", "drop": "", "force_reason": "", **fields})
-        assert response["HX-Redirect"] == versions
-        return root.get(versions).content.decode()
+    def put_live(**fields: str) -> HttpResponse:
+        return root.post(url, {"_form_submitted": "on", "drop": "", "force_reason": "", **fields})
 
-    assert "was never evaluated" in put_live()
-    assert "is no class that serves" in put_live(drop="claim-window, nothing")
+    assert "was never evaluated" in put_live().content.decode()
+    refused = put_live(drop="claim-window, nothing").content.decode()
+    assert "is no class that serves" in refused and 'value="claim-window, nothing"' in refused
     assert Alias.objects.get().stack == serving
-    put_live(drop="claim-window", force_reason="The window is gone.")
+    assert put_live(drop="claim-window", force_reason="The window is gone.")["HX-Redirect"] == versions
     assert Alias.objects.get().stack.router == router
     assert "Forced: The window is gone." in root.get("/admin/adapters/promotion/").content.decode()
 
@@ -359,15 +359,17 @@ def test_a_promotion_is_rolled_back_by_a_dialog_that_asks_why(root: Client, prom
     assert "goes live again" in root.get(url).content.decode()
     assert "required" in root.post(url, {"_form_submitted": "on"}).content.decode()
     assert Alias.objects.get().stack == promotion.stack
-    for _ in range(2):
-        response = root.post(url, {"_form_submitted": "on", "reason": "bad"})
-        assert response["HX-Redirect"] == "/admin/adapters/promotion/"
-        assert Alias.objects.get().stack == promotion.previous
+    asked = {"_form_submitted": "on", "reason": "bad"}
+    assert root.post(url, asked)["HX-Redirect"] == "/admin/adapters/promotion/"
+    assert Alias.objects.get().stack == promotion.previous
+    again = root.post(url, asked)
+    assert "HX-Redirect" not in again
+    assert 'value="bad"' in again.content.decode()
+    assert Alias.objects.get().stack == promotion.previous
     made = Promotion.objects.latest("id")
     assert (made.is_rollback, made.reason, made.created_by) == (True, "bad", User.objects.get())
     back = reverse("admin:adapters_promotion_roll_back", args=[made.pk])
-    root.post(back, {"_form_submitted": "on", "reason": "bad"})
-    assert "That is a rollback itself" in root.get("/admin/adapters/promotion/").content.decode()
+    assert "That is a rollback itself" in root.post(back, asked).content.decode()
     assert Alias.objects.get().stack == promotion.previous
 
 
