@@ -360,16 +360,14 @@ def test_a_promotion_is_rolled_back_by_a_dialog_that_asks_why(root: Client, prom
     assert "required" in root.post(url, {"_form_submitted": "on"}).content.decode()
     assert Alias.objects.get().stack == promotion.stack
     asked = {"_form_submitted": "on", "reason": "bad"}
-    assert root.post(url, asked)["HX-Redirect"] == "/admin/adapters/promotion/"
-    assert Alias.objects.get().stack == promotion.previous
-    again = root.post(url, asked)
-    assert "HX-Redirect" not in again
-    assert 'value="bad"' in again.content.decode()
-    assert Alias.objects.get().stack == promotion.previous
+    for _ in range(2):
+        assert root.post(url, asked)["HX-Redirect"] == "/admin/adapters/promotion/"
+        assert Alias.objects.get().stack == promotion.previous
     made = Promotion.objects.latest("id")
     assert (made.is_rollback, made.reason, made.created_by) == (True, "bad", User.objects.get())
     back = reverse("admin:adapters_promotion_roll_back", args=[made.pk])
-    assert "That is a rollback itself" in root.post(back, asked).content.decode()
+    refused = root.post(back, asked).content.decode()
+    assert "That is a rollback itself" in refused and 'value="bad"' in refused
     assert Alias.objects.get().stack == promotion.previous
 
 
