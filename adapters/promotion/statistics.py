@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import ceil, comb, log
+from math import ceil, comb, log, log1p, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from scipy.special import bdtrc, betaincinv, gammaln
 ALPHA = 0.05
 Z_ALPHA = 1.6448536269514722  # the normal distribution exceeds it with probability ALPHA
 _NUISANCE_STEPS = 400
+_DEVIATIONS = 12  # beyond so many standard deviations, and so many losses, lies nothing that counts
 
 Floats = NDArray[np.float64]
 
@@ -51,15 +52,21 @@ def noninferiority(wins: int, losses: int, samples: int, margin: float) -> float
     if not samples:
         return 1.0
     seen = noninferiority_score(wins, losses, samples, margin)
-    lost = np.arange(samples + 1)
-    least = _least_wins(lost, samples, margin, seen - 1e-9)
-    win = np.linspace(0, (1 - margin) / 2, _NUISANCE_STEPS + 1)[:, None]
-    loss = win + margin
-    ways = gammaln(samples + 1) - gammaln(lost + 1) - gammaln(samples - lost + 1)
-    of_losses = np.exp(ways + lost * np.log(loss) + (samples - lost) * np.log1p(-loss))
-    of_wins = bdtrc(np.maximum(least - 1.0, 0), samples - lost, np.clip(win / (1 - loss), 0, 1))
-    of_wins = np.where(least == 0, 1.0, np.where(least > samples - lost, 0.0, of_wins))
-    return float(min(1.0, (of_losses * of_wins).sum(axis=1).max()))
+    least = _least_wins(np.arange(samples + 1), samples, margin, seen - 1e-9)
+    nuisance = np.linspace(0, (1 - margin) / 2, _NUISANCE_STEPS + 1)
+    return min(1.0, max(_reached(least, samples, float(win), float(win) + margin) for win in nuisance))
+
+
+def _reached(least: NDArray[np.int64], samples: int, win: float, loss: float) -> float:
+    """The probability of at least `least[k]` wins beside k losses, where a sample is won and lost with these odds."""
+    reach = _DEVIATIONS * sqrt(samples * loss * (1 - loss)) + _DEVIATIONS
+    first, last = max(0, int(samples * loss - reach)), min(samples, ceil(samples * loss + reach))
+    lost = np.arange(first, last + 1)
+    least, rest = least[first : last + 1], samples - lost
+    ways = gammaln(samples + 1) - gammaln(lost + 1) - gammaln(rest + 1)
+    of_losses = np.exp(ways + lost * log(loss) + rest * log1p(-loss))
+    of_wins = bdtrc(np.maximum(least - 1.0, 0), rest, min(win / (1 - loss), 1.0))
+    return float(of_losses @ np.where(least == 0, 1.0, np.where(least > rest, 0.0, of_wins)))
 
 
 def noninferiority_score(wins: int, losses: int, samples: int, margin: float) -> float:
