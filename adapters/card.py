@@ -20,7 +20,15 @@ ASSUMED, GIVEN = "assumed", "given"
 OWN_CARD = f"The files bring a card, {CARD_FILE}: correct that, or leave out the one that is given."
 
 _MAX_SHOWN = 200
-OF_THE_PREFIX = ("base", "system", "human", "min_pixels", "max_pixels", "invocation")
+_OF_THE_PREFIX = ("base", "system", "human", "min_pixels", "max_pixels", "invocation")
+
+
+def prefix_digest(card: Mapping[str, Any]) -> str:
+    """Hash of what the base alone reads for an activated adapter, by the JSON of its card; empty for a plain one."""
+    if not card.get("invocation"):
+        return ""
+    text = json.dumps([card.get(name) for name in _OF_THE_PREFIX])
+    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 
 
 def share_prefix(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
@@ -28,7 +36,7 @@ def share_prefix(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
 
     So it is for activated adapters that are shown the same words and pixels, and never for a plain one.
     """
-    return bool(first.get("invocation")) and all(first.get(name) == second.get(name) for name in OF_THE_PREFIX)
+    return bool(prefix_digest(first)) and prefix_digest(first) == prefix_digest(second)
 
 
 class AdapterCard(BaseModel):

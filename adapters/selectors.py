@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
-from django.db.models import F, Prefetch, QuerySet
+from django.db.models import Prefetch, QuerySet
 
-from adapters.card import OF_THE_PREFIX, share_prefix
 from adapters.models import Adapter, AdapterVersion, Alias, Evaluation, Promotion, Stack
 from adapters.stack_spec import AdapterRef, StackSpec
 from datasets_app.errors import InputError
@@ -48,20 +46,15 @@ def get_stack(digest: str) -> Stack:
 
 
 def with_members(stacks: QuerySet[Stack]) -> QuerySet[Stack]:
-    """The stacks with aliases, router and experts, of whose cards only what `sharing` compares is read."""
-    compared = {f"card_{name}": F(f"card__{name}") for name in OF_THE_PREFIX}
-    members = without_json(AdapterVersion.objects.select_related("adapter")).annotate(**compared)
+    """The stacks with aliases, router and experts, without their cards."""
+    members = without_json(AdapterVersion.objects.select_related("adapter"))
     return stacks.prefetch_related("aliases", Prefetch("router", members), Prefetch("experts", members))
 
 
 def sharing(stack: Stack) -> list[AdapterVersion]:
-    """The experts of a stack from `with_members` that go on from what the base has read for its router."""
-    router = _compared(stack.router)
-    return [expert for expert in stack.experts.all() if share_prefix(router, _compared(expert))]
-
-
-def _compared(version: AdapterVersion) -> dict[str, Any]:
-    return {name: getattr(version, f"card_{name}") for name in OF_THE_PREFIX}
+    """The experts of the stack that go on from what the base has read for its router."""
+    prefix = stack.router.prefix
+    return [expert for expert in stack.experts.all() if prefix and expert.prefix == prefix]
 
 
 def champion() -> Stack | None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.db import models
 
-from adapters.card import ASSUMED, GIVEN, AdapterCard
+from adapters.card import ASSUMED, GIVEN, AdapterCard, prefix_digest
 from adapters.models.adapter import Adapter
 
 NO_CARD = "Its files have no card: if it was trained otherwise, add them again with --card FILE (docs/data.md)."
@@ -19,6 +21,9 @@ class AdapterVersion(models.Model):
     size = models.PositiveBigIntegerField(help_text="Bytes.")
     card = models.JSONField(help_text="What it was trained with and is served with.")
     facts = models.JSONField(help_text="Rank, alpha and target modules, read from the files.")
+    prefix = models.CharField(
+        max_length=71, editable=False, help_text="Hash of what the base alone reads for it; empty for a plain LoRA."
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -30,6 +35,11 @@ class AdapterVersion(models.Model):
 
     def __str__(self) -> str:
         return f"{self.adapter.name} v{self.number}"
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """With the prefix of the card."""
+        self.prefix = prefix_digest(self.card)
+        super().save(*args, **kwargs)
 
     @property
     def note(self) -> str:
