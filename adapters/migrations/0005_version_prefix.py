@@ -10,7 +10,7 @@ def fill(apps, schema_editor):
 
 
 class Migration(migrations.Migration):
-    dependencies = [("adapters", "0003_promotion_created_by")]
+    dependencies = [("adapters", "0004_relative_paths")]
 
     operations = [
         migrations.AddField(
