@@ -1,9 +1,10 @@
 """Celery tasks: hints and heartbeats. Each is harmless to repeat, and ends within a minute unless it says otherwise."""
 
 import logging
-from typing import Any
+from typing import Annotated
 
 from celery import shared_task
+from pydantic import Field
 
 from workers.models import Run
 from workers.services import advance_all, deliver_due, look_at_account, run_due
@@ -46,8 +47,12 @@ def check_account() -> None:
 
 
 @shared_task
-def reevaluate(**wish: Any) -> None:
-    """Beat's word that a slot is due; the periodic task's row, not the message, says what is to be done."""
+def reevaluate(
+    fresh_samples: Annotated[int | None, Field(ge=0, le=1_000_000)] = None,
+    rollback: bool = False,
+) -> None:
+    """Beat's word that a slot is due. The arguments are declared here, and read from the periodic task's row: a message
+    that is lost or repeated changes nothing."""
     run_due()
 
 

@@ -12,6 +12,7 @@ from kombu.utils.json import loads
 
 from datasets_app.errors import InputError
 from datasets_app.strict_json import parse
+from workers.services.arguments import bind
 
 OWN = frozenset(settings.CELERY_BEAT_SCHEDULE)
 WHY = "it is the platform's own, which stands still without it."
@@ -25,12 +26,8 @@ def is_own(task: PeriodicTask | None) -> bool:
 
 
 def send(task: PeriodicTask) -> None:
-    """Send the task's message now. InputError if there is no such task, or what its row says cannot be its arguments;
-    what Celery raises if the task does not take them, or the broker no message."""
+    """Send the task's message now. InputError if beat could not either, what Celery raises if the broker takes none."""
     check(task)
-    current_app.loader.import_default_modules()
-    if task.task not in current_app.tasks:
-        raise InputError(f"task: there is none of the name {task.task!r}.")
     args, kwargs = loads(task.args or "[]"), loads(task.kwargs or "{}")
     options = {"queue": task.queue} if task.queue else {}
     current_app.tasks[task.task].apply_async(args, kwargs, **options)
@@ -40,6 +37,7 @@ def check(task: PeriodicTask) -> None:
     """InputError unless beat can run the task as its row is."""
     for field in FIELDS:
         check_json(field, getattr(task, field))
+    check_arguments(task.task, task.args, task.kwargs)
     if task.solar is not None:
         raise InputError("solar: schedules that follow the sun are not supported.")
     if task.scheduler is None:
@@ -59,6 +57,11 @@ def check_json(field: str, text: str | None) -> None:
         raise InputError(f"{field}: Celery cannot read this: {error}") from error
     if not isinstance(value, wanted):
         raise InputError(f"{field}: a {wanted.__name__} is needed, as {empty}.")
+
+
+def check_arguments(task: str, args: str | None, kwargs: str | None) -> None:
+    """InputError unless there is such a task, and it takes these arguments."""
+    bind(task, loads(args or "[]"), loads(kwargs or "{}"))
 
 
 def check_times(times: IntervalSchedule | CrontabSchedule | ClockedSchedule) -> None:

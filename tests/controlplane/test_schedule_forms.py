@@ -15,6 +15,8 @@ from django_celery_beat.models import ClockedSchedule, CrontabSchedule, Interval
 
 from controlplane.beat import Scheduler
 from controlplane.celery import app
+from workers.models import Pipeline, Slot
+from workers.services.schedule import REEVALUATE
 from workers.tasks import prune
 
 pytestmark = pytest.mark.django_db
@@ -50,9 +52,10 @@ def test_a_schedule_that_beat_can_run_is_saved(root: Client, hours: IntervalSche
     assert errors(root, "periodictask", {**WISH, "interval": hours.pk, "headers": "[1]", "queue": "x"}) == {}
     task = PeriodicTask.objects.get(name="nightly")
     assert (task.task, task.headers, task.queue) == ("workers.tasks.prune", "{}", None)
-    assert errors(root, "periodictask", {**WISH, "interval": hours.pk, "kwargs": '{"a": 1}'}, task.pk) == {}
+    rollback = {"regtask": "workers.tasks.reevaluate", "kwargs": '{"rollback": true}'}
+    assert errors(root, "periodictask", {**WISH, "interval": hours.pk, **rollback}, task.pk) == {}
     task.refresh_from_db()
-    assert task.kwargs == '{"a": 1}'
+    assert task.kwargs == '{"rollback": true}'
 
 
 @pytest.mark.parametrize(
@@ -71,6 +74,61 @@ def test_arguments_that_no_task_takes_are_refused_by_the_field(
     assert field in errors(
         root, "periodictask", {**WISH, "regtask": "", "task": "x", "interval": hours.pk, field: value}
     )
+
+
+@pytest.mark.parametrize(
+    ("task", "arguments", "field", "sentence"),
+    [
+        (
+            "reevaluate",
+            {"kwargs": '{"fresh_sample": 3}'},
+            "kwargs",
+            "takes no 'fresh_sample'; it takes fresh_samples, ",
+        ),
+        ("reevaluate", {"kwargs": '{"fresh_samples": -1}'}, "kwargs", "fresh_samples: Input should be greater than or"),
+        (
+            "reevaluate",
+            {"kwargs": '{"fresh_samples": "3"}'},
+            "kwargs",
+            "fresh_samples: Input should be a valid int",
+        ),
+        ("reevaluate", {"kwargs": '{"rollback": 1}'}, "kwargs", "rollback: Input should be a valid boolean"),
+        ("reevaluate", {"args": '["x"]'}, "args", "fresh_samples: Input should be a valid int"),
+        ("reevaluate", {"args": "[1, true, 2]"}, "args", "workers.tasks.reevaluate takes 2 arguments at most"),
+        ("reevaluate", {"args": "[1]", "kwargs": '{"fresh_samples": 3}'}, "kwargs", "fresh_samples is among args"),
+        ("prune", {"kwargs": '{"dry_run": true}'}, "kwargs", "takes no 'dry_run'; it takes no arguments."),
+        ("advance_long", {}, "kwargs", "pk: Field required"),
+        ("pruned", {}, "task", "there is none of the name 'workers.tasks.pruned'."),
+    ],
+)
+def test_a_schedules_arguments_are_those_that_its_task_declares(
+    root: Client, hours: IntervalSchedule, task: str, arguments: dict[str, str], field: str, sentence: str
+) -> None:
+    wish = {**WISH, "regtask": "", "task": f"workers.tasks.{task}", "interval": hours.pk, **arguments}
+    found = errors(root, "periodictask", wish)
+    assert list(found) == [field]
+    assert sentence in found[field][0]
+    assert not PeriodicTask.objects.filter(name="nightly").exists()
+
+
+def test_running_a_re_evaluation_launches_it(
+    root: Client, hours: IntervalSchedule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def launch(pipeline: str, seed: int, user: User, **wish: Any) -> Pipeline:
+        return Pipeline.objects.create(name=pipeline, kind=Pipeline.Kind.REEVALUATE, wish=wish, created_by=user)
+
+    monkeypatch.setattr("workers.services.schedule.reevaluate", launch)
+    night = PeriodicTask.objects.create(name="night", task=REEVALUATE, interval=hours, kwargs='{"rollback": true}')
+    (message,) = act(root, "run_tasks", night)
+    pipeline = Pipeline.objects.get()
+    assert pipeline.name in message
+    assert pipeline.wish == {"fresh_samples": None, "rollback": True}
+    assert Slot.objects.get(schedule="night").pipeline == pipeline
+
+
+def test_a_re_evaluation_of_nothing_is_refused_with_the_reason(root: Client, hours: IntervalSchedule) -> None:
+    night = PeriodicTask.objects.create(name="night", task=REEVALUATE, interval=hours)
+    assert act(root, "run_tasks", night) == ["night: No router is live yet: there is none to evaluate."]
 
 
 @pytest.mark.parametrize("times", [{"every": 2_147_483_647, "period": "days"}, {"every": 1, "period": "microseconds"}])

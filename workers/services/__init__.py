@@ -14,7 +14,7 @@ from workers.services.pipelines import (
 )
 from workers.services.reevaluating import reevaluate
 from workers.services.retention import prune
-from workers.services.schedule import run_due
+from workers.services.schedule import run_due, run_now
 from workers.services.sizes import sizes_of, source_sizes
 
 __all__ = [
@@ -38,6 +38,7 @@ __all__ = [
     "retry",
     "retry_pipeline",
     "run_due",
+    "run_now",
     "sizes_of",
     "source_sizes",
 ]

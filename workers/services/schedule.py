@@ -15,15 +15,16 @@ from itertools import product
 from typing import Any
 
 from celery.exceptions import SoftTimeLimitExceeded
+from django.contrib.auth.models import User
 from django.db import DatabaseError, IntegrityError, transaction
 from django.db.models import Q
 from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
-from pydantic import BaseModel, ConfigDict, Field
 
 from adapters.selectors import champion
 from datasets_app.text import plain
 from workers.models import Pipeline, Slot
+from workers.services.arguments import bind
 from workers.services.notifications import notify
 from workers.services.reevaluating import reevaluate
 
@@ -33,13 +34,19 @@ REEVALUATE = "workers.tasks.reevaluate"
 MAX_DAYS = 8 * 366  # from one 29 February to the next there are at most eight years
 
 
-class Wish(BaseModel):
-    """The keyword arguments of the periodic task, as people edit them in the admin."""
+def run_now(task: PeriodicTask, user: User | None = None) -> Pipeline:
+    """Launch the task's pipeline now, in a slot of its own. InputError if there can be none."""
+    at = timezone.now().replace(microsecond=0)
+    with transaction.atomic():
+        pipeline = reevaluate(**_wanted(task, at), user=user)
+        Slot.objects.get_or_create(schedule=task.name, at=at, defaults={"pipeline": pipeline})
+    return pipeline
 
-    model_config = ConfigDict(extra="forbid")
 
-    fresh_samples: int | None = Field(default=None, ge=0, le=1_000_000)
-    rollback: bool = False
+def _wanted(task: PeriodicTask, at: datetime) -> dict[str, Any]:
+    """What the task asks of `reevaluate` at that time."""
+    asked = bind(task.task, json.loads(task.args or "[]"), json.loads(task.kwargs or "{}"))
+    return {**asked, "pipeline": f"reevaluate-{task.pk}-{at:%Y%m%d-%H%M%S}", "seed": int(at.timestamp())}
 
 
 def run_due(now: datetime | None = None) -> list[Pipeline]:
@@ -84,10 +91,8 @@ def _launch(task: PeriodicTask, slot: Slot) -> list[Pipeline]:
     if champion() is None:
         Slot.objects.filter(pk=slot.pk).update(note="No router is live yet: there is none to evaluate.")
         return []
-    name = f"reevaluate-{task.pk}-{slot.at:%Y%m%d-%H%M%S}"
     try:
-        wish = Wish.model_validate(json.loads(task.kwargs or "{}"))
-        pipeline = reevaluate(**wish.model_dump(), pipeline=name, seed=int(slot.at.timestamp()))
+        pipeline = reevaluate(**_wanted(task, slot.at))
     except (DatabaseError, SoftTimeLimitExceeded):
         raise
     except Exception as error:

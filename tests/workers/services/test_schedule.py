@@ -7,14 +7,16 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from django.utils import timezone
 from django_celery_beat.models import ClockedSchedule, CrontabSchedule, IntervalSchedule, PeriodicTask
 
 from adapters.models import Alias
 from datasets_app.errors import InputError
 from tests.cast import make_champion
 from workers.models import Alert, Pipeline, Slot
-from workers.services import run_due
-from workers.services.schedule import REEVALUATE, Wish, last_match
+from workers.services import run_due, run_now
+from workers.services.arguments import bind
+from workers.services.schedule import REEVALUATE, last_match
 from workers.tasks import reconcile, reevaluate
 
 pytestmark = pytest.mark.django_db
@@ -29,7 +31,8 @@ def hourly(monkeypatch: pytest.MonkeyPatch) -> PeriodicTask:
     make_champion()
 
     def launch(pipeline: str, **wish: Any) -> Pipeline:
-        return Pipeline.objects.create(name=pipeline, kind=Pipeline.Kind.REEVALUATE, wish=wish)
+        wish.pop("user", None)
+        return Pipeline.objects.get_or_create(name=pipeline, defaults={"kind": "reevaluate", "wish": wish})[0]
 
     monkeypatch.setattr("workers.services.schedule.reevaluate", launch)
     every = IntervalSchedule.objects.create(every=1, period="hours")
@@ -137,7 +140,27 @@ def test_a_wish_that_makes_no_sense_is_written_down_and_told(hourly: PeriodicTas
     assert "fresh_samples" in Slot.objects.latest("at").note
     alert = Alert.objects.get()
     assert alert.level == "alert"
-    assert "Schedule hourly: what was due at 2026-03-01 01:00 could not be launched: 1 validation" in alert.subject
+    assert (
+        "Schedule hourly: what was due at 2026-03-01 01:00 could not be launched: kwargs: fresh_samples"
+        in alert.subject
+    )
+
+
+def test_it_runs_now_once_a_second_and_keeps_its_next_slot(hourly: PeriodicTask) -> None:
+    run_due(DAY)
+    pipeline = run_now(hourly)
+    assert pipeline.wish["fresh_samples"] == 5
+    assert run_now(hourly).pk >= pipeline.pk
+    later = timezone.now() + timedelta(hours=1)
+    assert len(run_due(later)) == 1
+    assert run_due(later) == []
+
+
+def test_what_cannot_run_now_is_refused_and_takes_no_slot(hourly: PeriodicTask) -> None:
+    hourly.kwargs = '{"fresh_sample": 3}'
+    with pytest.raises(InputError, match=r"kwargs: .*takes no 'fresh_sample'; it takes fresh_samples, rollback\."):
+        run_now(hourly)
+    assert not Slot.objects.exists()
 
 
 @pytest.mark.parametrize("error", [InputError("The cap on the cost is reached."), OSError("No such folder.")])
@@ -175,7 +198,7 @@ def test_a_schedule_that_makes_no_sense_costs_no_other_its_turn(hourly: Periodic
 def test_the_installation_begins_with_a_schedule() -> None:
     task = PeriodicTask.objects.get(task=REEVALUATE)
     assert task.enabled
-    assert Wish.model_validate_json(task.kwargs).fresh_samples is None  # as many as were held out
+    assert bind(task.task, [], json.loads(task.kwargs))["fresh_samples"] is None  # as many as were held out
     make_champion()
     reevaluate()  # the message of beat: nothing is due before the first night
     assert Slot.objects.get(schedule=task.name).pipeline is None
