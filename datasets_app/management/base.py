@@ -36,3 +36,7 @@ class InputCommand(BaseCommand):
     def say(self, text: str) -> None:
         """One line on stdout."""
         self.stdout.write(text)
+
+    def note(self, text: str) -> None:
+        """One line on stderr that is no error, and therefore not in red as Django would have it."""
+        self.stderr.write(text, style_func=str)

@@ -38,7 +38,7 @@ from workers.recipes.sizing import DEFAULT_WORDS
 from workers.selectors import with_runs
 from workers.services import (
     add_expert,
-    cancel_pipeline,
+    cancel_unless_over,
     launch_router_pipeline,
     reevaluate,
     retrain_router,
@@ -294,7 +294,7 @@ class PipelineAdmin(AccountBanner, LaunchPermissions, ServiceAdmin):
     @action(description="Cancel the selected pipelines", permissions=["cancel"])
     def cancel_pipelines(self, request: HttpRequest, queryset: QuerySet[Pipeline]) -> None:
         """Every run of them that is not over."""
-        self.apply(request, queryset, cancel_pipeline)
+        self.apply(request, queryset, cancel_unless_over)
 
     @action(description="Retry the selected pipelines from the step that failed", permissions=["launch"])
     def retry_pipelines(self, request: HttpRequest, queryset: QuerySet[Pipeline]) -> None:

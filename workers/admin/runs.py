@@ -26,7 +26,7 @@ from workers.admin.progress import bar, percent, words
 from workers.kinds import parameters
 from workers.models import Attempt, Run
 from workers.selectors import listed
-from workers.services import cancel, launch, log_tail, retry
+from workers.services import cancel_unless_over, launch, log_tail, retry
 from workers.states import Status
 
 STATUS_COLOURS = {
@@ -175,8 +175,8 @@ class RunAdmin(AccountBanner, LaunchPermissions, ServiceAdmin):
 
     @action(description="Cancel the selected runs", permissions=["cancel"])
     def cancel_runs(self, request: HttpRequest, queryset: QuerySet[Run]) -> None:
-        """Those that are over stay as they are."""
-        self.apply(request, queryset, cancel)
+        """Those that are over are messages."""
+        self.apply(request, queryset, cancel_unless_over)
 
     @action(description="Retry the selected runs", permissions=["launch"])
     def retry_runs(self, request: HttpRequest, queryset: QuerySet[Run]) -> None:

@@ -28,7 +28,7 @@ class FollowCommand(InputCommand):
     def follow_run(self, run: Run, *, detach: bool) -> Run | None:
         """Watch the run until it is over; None if nobody waits for it."""
         if not run.is_over:
-            self.stderr.write(f"Expected on {run.backend!r}: {estimate(run.kind, run.backend, run.time_limit)}.")
+            self.note(f"Expected on {run.backend!r}: {estimate(run.kind, run.backend, run.time_limit)}.")
         if detach:
             self.say(f"{run.name}: {run.status}")
             return None
@@ -45,15 +45,15 @@ class FollowCommand(InputCommand):
     def caution(self, version: AdapterVersion | None) -> None:
         """Say what the version is served with, where its files do not."""
         if version is not None and version.note:
-            self.stderr.write(version.note)
+            self.note(version.note)
 
     def follow_pipeline(self, pipeline: Pipeline, *, detach: bool) -> None:
         """Watch the pipeline until there is a verdict, and print that."""
         ahead = [estimate(run.kind, run.backend, run.time_limit) for run in pipeline.steps if not run.is_over]
         if ahead:
-            self.stderr.write(f"Expected: {together(ahead)}.")
+            self.note(f"Expected: {together(ahead)}.")
         for size in sizes_of(pipeline):
-            self.stderr.write(f"{size}.")
+            self.note(f"{size}.")
         if detach:
             self.say(f"{pipeline.name}: {pipeline.status.value}")
             return

@@ -3,6 +3,7 @@
 from workers.services.account import account_problems, look_at_account
 from workers.services.adding import add_expert, retrain_router
 from workers.services.advancing import advance, advance_all
+from workers.services.cancelling import cancel_unless_over
 from workers.services.concluding import conclude_all
 from workers.services.launching import cancel, launch, log_tail, retry
 from workers.services.notifications import deliver_due, mark_read
@@ -24,6 +25,7 @@ __all__ = [
     "advance_all",
     "cancel",
     "cancel_pipeline",
+    "cancel_unless_over",
     "conclude_all",
     "deliver_due",
     "launch",

@@ -153,7 +153,8 @@ def test_what_is_no_object_in_json_is_shown_again_with_the_reason(root: Client, 
 def test_runs_and_pipelines_are_cancelled(root: Client) -> None:
     """Those that are over stay as they are."""
     queued, over = make_run("a"), make_run("b", Status.SUCCEEDED)
-    act(root, RUNS, "cancel_runs", queued, over)
+    said = act(root, RUNS, "cancel_runs", queued, over)
+    assert "b: It is over (succeeded): nothing was cancelled." in str(said)
     assert set(Run.objects.values_list("name", "status")) == {("a", "cancelled"), ("b", "succeeded")}
     pipeline = Pipeline.objects.create(name="p")
     make_run("c", pipeline=pipeline)

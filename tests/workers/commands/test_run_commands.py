@@ -181,6 +181,21 @@ def test_cancel_ends_the_newest_run_of_that_name(capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().out == "prep: cancelled\n"
 
 
+@pytest.mark.parametrize("status", [Status.SUCCEEDED, Status.FAILED, Status.CANCELLED])
+def test_cancel_says_that_a_run_was_over(capsys: pytest.CaptureFixture[str], status: Status) -> None:
+    make_run("prep", status)
+    call_command("cancel", "prep")
+    assert capsys.readouterr().out == f"prep: It is over ({status.value}): nothing was cancelled.\n"
+
+
+def test_what_is_no_error_is_not_red(capsys: pytest.CaptureFixture[str]) -> None:
+    make_experts()
+    call_command("generate_dataset", "--name", "routing_1", "--detach", force_color=True)
+    shown = capsys.readouterr()
+    assert shown.err.startswith("Expected on 'local': ")
+    assert "\x1b" not in shown.err + shown.out
+
+
 def test_cancel_ends_a_pipeline_rather_than_its_run_of_that_name(capsys: pytest.CaptureFixture[str]) -> None:
     """Of one that is over, what was called so later."""
     make_experts()

@@ -6,10 +6,10 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
+from datasets_app.errors import InputError
 from datasets_app.management.base import InputCommand
-from workers.models import Pipeline
 from workers.selectors import get_work
-from workers.services import cancel, cancel_pipeline
+from workers.services import cancel_unless_over
 
 
 class Command(InputCommand):
@@ -24,6 +24,10 @@ class Command(InputCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Call the service."""
         work = get_work(options["name"])
-        work = cancel_pipeline(work) if isinstance(work, Pipeline) else cancel(work)
+        try:
+            work = cancel_unless_over(work)
+        except InputError as error:
+            self.say(f"{work.name}: {error}")
+            return
         asked = " (asked to end)" if work.cancel_requested and not work.is_over else ""
         self.say(f"{work.name}: {work.status}{asked}")
