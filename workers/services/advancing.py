@@ -8,7 +8,6 @@ import time
 from collections.abc import Generator, Iterable
 from contextlib import closing
 from datetime import datetime
-from typing import Any
 
 from celery.exceptions import SoftTimeLimitExceeded
 from django.conf import settings
@@ -45,7 +44,7 @@ def advance_all() -> None:
     """
     until = time.monotonic() + ROUND_SECONDS
     active = Run.objects.filter(status__in=ACTIVE).order_by().values_list("backend", flat=True)
-    backends = {*active, *_owed().values_list("run__backend", flat=True)}  # DISTINCT would read all runs
+    backends = {*active, *_owed().order_by().values_list("run__backend", flat=True)}  # DISTINCT would read all runs
     try:
         for backend in random.sample(sorted(backends), len(backends)):
             with alone(f"round-{backend}") as mine:
