@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from contextlib import suppress
 
 from datasets_app.errors import InputError
 
@@ -17,6 +18,8 @@ def is_data_url(text: str) -> bool:
 def from_base64(text: str) -> bytes:
     """The bytes; InputError where it is no base64."""
     data = text.partition(",")[2] if is_data_url(text) else text
+    with suppress(binascii.Error, ValueError):
+        return base64.b64decode(data, validate=True)  # as most write it, and megabytes need no tidying up
     data = "".join(data.split()).replace("-", "+").replace("_", "/").rstrip("=")
     try:
         return base64.b64decode(data + "=" * (-len(data) % 4), validate=True)
