@@ -199,6 +199,7 @@ SPECTACULAR_SETTINGS = {
     "ENUM_NAME_OVERRIDES": {
         "AdapterKind": "adapters.models.Adapter.Kind",
         "RunKind": "workers.models.Run.Kind",
+        "PipelineKind": "workers.models.Pipeline.Kind",
         "RunStatus": "workers.states.Status",
     },
 }

@@ -13,7 +13,7 @@ from rest_framework.views import APIView
 
 from datasets_app.api.permissions import StaffWrites
 from tests.cast import make_experts, make_run, make_source
-from workers.models import Pipeline
+from workers.models import Alert, Pipeline
 from workers.states import Status
 
 WRITES = {
@@ -23,6 +23,7 @@ WRITES = {
     "pipelines/": {"workers.add_pipeline"},
     "pipelines/{pipeline}/cancel/": {"workers.change_run"},
     "pipelines/{pipeline}/retry/": {"workers.add_run"},
+    "alerts/{alert}/read/": {"workers.change_alert"},
     "adapters/calendar/promote/": {"adapters.change_alias"},
     "roll_back/": {"adapters.change_alias"},
     "adapters/": {"adapters.add_adapter"},
@@ -53,7 +54,8 @@ def test_a_write_takes_staff_with_the_admin_s_permission(path: str) -> None:
     make_experts()
     pipeline = Pipeline.objects.create(name="first")
     run = make_run("first", Status.SUCCEEDED, pipeline=pipeline)
-    url, needed = f"/api/v1/{path.format(run=run.pk, pipeline=pipeline.pk)}", WRITES[path]
+    alert = Alert.objects.create(key="first", level=Alert.Level.ALERT, text="x")
+    url, needed = f"/api/v1/{path.format(run=run.pk, pipeline=pipeline.pk, alert=alert.pk)}", WRITES[path]
     others = {permission for permissions in WRITES.values() for permission in permissions} - needed
     for user in (client(), client(*others), client(*needed, staff=False)):
         response = user.post(url, {}, format="json")

@@ -12,6 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from datasets_app.api.server_text import ServerTextField
 from workers import services
 from workers.models import Alert
 
@@ -19,6 +20,7 @@ from workers.models import Alert
 class AlertSerializer(serializers.ModelSerializer[Alert]):
     """An alert, or the end of a pipeline."""
 
+    text = ServerTextField()
     details = serializers.DictField(read_only=True)
 
     class Meta:
