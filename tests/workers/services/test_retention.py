@@ -34,7 +34,7 @@ from tests.cast import (
 from workers import tasks
 from workers.models import Alert, Attempt, Notification, Pipeline, Run, Slot
 from workers.services import prune
-from workers.services.long_steps import alone
+from workers.services.alone import LONG_STEP, alone
 from workers.services.retention import delete, doomed
 from workers.services.starting import work_key
 from workers.states import Status
@@ -275,7 +275,7 @@ def _count() -> list[int]:
 def test_a_new_installation_deletes_every_night_and_never_beside_another_long_task(root: Path) -> None:
     assert PeriodicTask.objects.get(task=tasks.prune.name).enabled
     checkpoints = tried(root)
-    with alone():
+    with alone(LONG_STEP):
         tasks.prune()
         assert checkpoints.exists()
     tasks.prune()
