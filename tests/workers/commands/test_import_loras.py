@@ -10,7 +10,9 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from adapters.models import Adapter, BaseModel
+from adapters.services import register_adapter
 from datasets_app.errors import InputError
+from datasets_app.models import SourceDataset
 from tests.cast import make_base, make_source, make_version
 
 pytestmark = pytest.mark.django_db
@@ -29,8 +31,8 @@ def volumes(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> P
         if "claims" in folder and (Path(folder) / "broken").exists():
             raise InputError("adapter_model.safetensors is missing.")
 
-    def add_version(adapter: Adapter, folder: Path, card: object) -> Any:
-        return make_version(adapter)
+    def import_adapter(name: str, folder: str, kind: str, source: SourceDataset | None, card: object) -> Any:
+        return make_version(register_adapter(name, kind=kind, source=source))
 
     monkeypatch.setattr("adapters.services.configured_base", make_base)
     monkeypatch.setattr("workers.management.commands.import_loras.configured_base", make_base)
@@ -38,7 +40,7 @@ def volumes(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> P
     monkeypatch.setattr(
         "workers.management.commands.import_loras.record_version", lambda adapter, _: make_version(adapter)
     )
-    monkeypatch.setattr("workers.management.commands.save_lora.add_version", add_version)
+    monkeypatch.setattr("workers.management.commands.save_lora.import_adapter", import_adapter)
     return tmp_path / "volumes"
 
 
