@@ -239,6 +239,7 @@ def test_a_wrong_token_is_told(ready: str) -> None:
         multipart.encode([("image", "", b""), ("request", "", b"{}")]),
         multipart.encode([("request", "", b"{}"), *([("image", "", b"")] * 200)]),
     ],
+    ids=lambda body: f"{len(body)}-bytes",  # a multipart boundary is another in each process
 )
 def test_wrong_bodies_are_refused(ready: str, path: str, body: bytes) -> None:
     answer = httpx.post(f"{ready}{path}", headers=HEADERS, content=body)

@@ -221,7 +221,6 @@ def test_a_backend_that_does_not_take_a_cancel_is_asked_ever_more_rarely_and_the
 
 
 @pytest.mark.parametrize("given_up", [Status.RUNNING], indirect=True)
-@pytest.mark.parametrize("given_up", [Status.RUNNING], indirect=True)
 def test_a_job_that_has_ended_costs_no_more_though_its_cancel_is_still_owed(
     given_up: Run, troubled: type[Troubled], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -232,6 +231,7 @@ def test_a_job_that_has_ended_costs_no_more_though_its_cancel_is_still_owed(
     assert (attempt.cancel_due_at is not None, attempt.seconds) == (True, 7)
 
 
+@pytest.mark.parametrize("given_up", [Status.RUNNING], indirect=True)
 def test_the_same_work_is_not_launched_again_while_its_cancelled_job_may_go_on(
     given_up: Run, troubled: type[Troubled]
 ) -> None:
