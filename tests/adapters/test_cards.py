@@ -166,6 +166,7 @@ def test_files_may_begin_with_a_byte_order_mark(files: Path) -> None:
     assert json.loads((stored / "adapter_config.json").read_text()) == json.loads(config.read_text("utf-8-sig"))
 
 
+@pytest.mark.usefixtures("modal_token")
 def test_adding_an_expert_says_so_too(
     files: Path, samples: dict[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
