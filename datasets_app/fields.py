@@ -62,7 +62,7 @@ class DataPathsField(models.JSONField):
 
     def from_db_value(self, value: Any, expression: Any, connection: Any) -> Any:
         """With absolute paths."""
-        return _texts(_unmarked, super().from_db_value(value, expression, connection))  # type: ignore[misc]
+        return _texts(_unmarked, super().from_db_value(value, expression, connection))
 
     def get_prep_value(self, value: Any) -> Any:
         """With relative ones; also what is looked for."""

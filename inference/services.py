@@ -75,9 +75,7 @@ def _ask(method: Callable[[Request], Answer], place: Place, image: bytes, prompt
     except StackNotDeployed:  # an engine that has just started
         try:
             get_engine().deploy(spec_of(stack))
-        except InputError as error:  # no fault of whoever asks
-            raise EngineError(f"The stack that serves cannot be loaded: {error}") from error
-        except LoadError as error:
+        except (InputError, LoadError) as error:  # no fault of whoever asks
             logger.error("%s cannot be loaded: %s", stack, error)
             raise EngineError("The stack that serves cannot be loaded; the log says why.") from error
         return method(replace(request, waited_s=place.waited_s))

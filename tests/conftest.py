@@ -64,6 +64,13 @@ def modal_token(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MODAL_TOKEN_SECRET", "as-1")
 
 
+@pytest.fixture
+def no_modal_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No account of Modal's, whatever other tests in this process ask."""
+    for name in ("MODAL_TOKEN_ID", "MODAL_TOKEN_SECRET"):
+        monkeypatch.delenv(name, raising=False)
+
+
 @pytest.fixture(scope="session")
 def modal_plane() -> Iterator[Plane]:
     """The loopback control plane, which this process's modal client talks to from then on."""

@@ -88,7 +88,7 @@ MOUNTED: dict[str | PurePosixPath, modal.Volume | modal.CloudBucketMount] = {
 }
 
 
-def of_job(kind: str) -> dict[str, Any]:
+def options_of(kind: str) -> dict[str, Any]:
     """The options of the function that runs jobs of the kind, one in a container."""
     limits = {"timeout": TIME_LIMITS[kind], "startup_timeout": STARTUP_LIMIT, "single_use_containers": True}
     machine = WITHOUT_GPU.as_options() if MACHINES[kind] == CPU else {"gpu": GPUS, **BESIDE_GPU.as_options()}
@@ -100,25 +100,25 @@ with image.imports():
     from workers.remote.inference import Inference
 
 
-@app.function(**of_job("generate_dataset"))
+@app.function(**options_of("generate_dataset"))
 def generate_dataset_job(launch: str) -> None:
     """Draw a routing dataset from source datasets."""
     job.run(launch, claims, data)
 
 
-@app.function(**of_job("preprocess"))
+@app.function(**options_of("preprocess"))
 def preprocess_job(launch: str) -> None:
     """Convert a dataset to what training reads."""
     job.run(launch, claims, data)
 
 
-@app.function(**of_job("train"))
+@app.function(**options_of("train"))
 def train_job(launch: str) -> None:
     """Train an adapter; a restart goes on from the last checkpoint."""
     job.run(launch, claims, data)
 
 
-@app.function(**of_job("evaluate"))
+@app.function(**options_of("evaluate"))
 def evaluate_job(launch: str) -> None:
     """Evaluate an adapter or a stack on held-out samples."""
     job.run(launch, claims, data)

@@ -1,9 +1,11 @@
+from typing import Any
+
 from django.db import migrations, models
 
 from adapters.card import prefix_digest
 
 
-def fill(apps, schema_editor):
+def fill(apps: Any, _: Any) -> None:
     for version in apps.get_model("adapters", "AdapterVersion").objects.only("card").iterator(chunk_size=100):
         version.prefix = prefix_digest(version.card)
         version.save(update_fields=["prefix"])

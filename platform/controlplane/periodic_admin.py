@@ -118,7 +118,7 @@ class PeriodicTaskAdmin(beat_admin.PeriodicTaskAdmin, Page):  # type: ignore[mis
                     done = format_html("{}: {}", task.name, link(run_now(task, cast(User, request.user))))
                 else:
                     send(task)
-                    done = f"{task.name}: sent."
+                    done = format_html("{}: sent.", task.name)
             except OperationalError as error:
                 self.message_user(request, f"{task.name}: the broker takes no message: {error}", messages.ERROR)
                 return  # to ask it again costs each time

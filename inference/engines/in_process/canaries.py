@@ -23,7 +23,9 @@ from inference.engines.in_process.prompts import Pixels
 from inference.engines.in_process.runner import Runner
 
 TOKENS = 16  # whose logits are recorded, of each canary
-NOISE = 4  # a difference of so many units in the last place of the largest logit is no difference
+NOISE = {torch.float32: 16, torch.bfloat16: 4, torch.float16: 4}
+"""A difference of so many units in the last place of the largest logit is none. In float32 the layers' own rounding adds
+up to some six of them, by the kind of processor."""
 
 
 def record(runner: Runner, card: AdapterCard, base: Callable[[], AbstractContextManager[Any]]) -> Canaries:
@@ -63,7 +65,8 @@ def differences(adapted: torch.Tensor, base: torch.Tensor, runner: Runner) -> to
     if not adapted.isfinite().all():
         raise InputError("The adapter gives no numbers: its weights are broken.")
     differences = (adapted - base).abs().amax(dim=1)
-    if float(differences.max()) <= NOISE * torch.finfo(runner.model.dtype).eps * float(base.abs().max()):
+    dtype = runner.model.dtype
+    if float(differences.max()) <= NOISE[dtype] * torch.finfo(dtype).eps * float(base.abs().max()):
         raise InputError(NO_OP)
     return differences
 

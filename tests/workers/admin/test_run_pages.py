@@ -57,6 +57,7 @@ def test_adding_a_run_launches_it(root: Client) -> None:
     assert run.created_by == User.objects.get()
 
 
+@pytest.mark.usefixtures("no_modal_token")
 def test_forms_estimate_for_backends_that_are_set_up_and_for_what_will_happen(root: Client) -> None:
     """An expert that brings its files is not trained."""
     made = make_run("t", Status.SUCCEEDED, kind="train")

@@ -81,7 +81,7 @@ def test_command_api_and_admin_say_the_same_of_them(client: Client) -> None:
     client.force_login(User.objects.create_superuser("root"))
     form = {"kind": "router", "adapters": EXPERTS, "train": json.dumps(train)}
     page = client.post("/admin/workers/pipeline/add/", form, follow=True)
-    assert "training has no field" in page.content.decode()
+    assert "Training has no field" in page.content.decode()
     assert nothing_is_queued()
 
 
@@ -174,6 +174,7 @@ def test_a_url_is_no_place(url: str, samples: dict[str, Path]) -> None:
     assert nothing_is_queued()
 
 
+@pytest.mark.usefixtures("no_modal_token")
 def test_a_volume_where_there_is_no_account(samples: dict[str, Path]) -> None:
     """And a backend."""
     make_champion()
