@@ -11,6 +11,7 @@ from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 from django_celery_beat.schedulers import DatabaseScheduler, ModelEntry
 
+import workers.tasks  # noqa: F401 - what rows name: Celery's own import of tasks resets the log's levels
 from controlplane.periodic import check
 from datasets_app.text import plain
 from workers.services.heartbeats import beat

@@ -16,7 +16,8 @@ NAMED = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
 def bind(task: str, args: list[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
     """The arguments by name, with defaults. InputError names the field and the first argument that the task does not
     take, or the task if there is none of the name."""
-    current_app.loader.import_default_modules()
+    if task not in current_app.tasks:
+        current_app.loader.import_default_modules()
     if task not in current_app.tasks:
         raise InputError(f"task: there is none of the name {task!r}.")
     declared = _declared(current_app.tasks[task].run)

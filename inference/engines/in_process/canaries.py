@@ -24,8 +24,8 @@ from inference.engines.in_process.runner import Runner
 
 TOKENS = 16  # whose logits are recorded, of each canary
 NOISE = {torch.float32: 16, torch.bfloat16: 4, torch.float16: 4}
-"""A difference of so many units in the last place of the largest logit is none. In float32 the layers' own rounding adds
-up to some six of them, by the kind of processor."""
+"""A difference of so many units in the last place of the largest logit is none. In float32 the layers' own rounding
+adds up to some six of them, by the kind of processor."""
 
 
 def record(runner: Runner, card: AdapterCard, base: Callable[[], AbstractContextManager[Any]]) -> Canaries:
