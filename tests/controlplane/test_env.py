@@ -61,11 +61,6 @@ def test_the_docs_list_every_variable_and_no_other_with_its_default() -> None:
     }
 
 
-def test_an_empty_database_url_is_the_default_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DATABASE_URL", "")
-    assert env.db_url("DATABASE_URL", default="sqlite:////tmp/db.sqlite3")["NAME"] == "/tmp/db.sqlite3"  # noqa: S108
-
-
 def test_the_web_process_listens_where_it_is_told_to() -> None:
     (web,) = read_procfile(["web"])
 

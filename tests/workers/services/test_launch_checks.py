@@ -151,8 +151,8 @@ def test_fresh_samples_that_the_sources_do_not_have() -> None:
 URLS = [
     "http://example.com/a",
     "https://example.com/a",
-    "file:///tmp/a",
-    "FILE:/tmp/a",
+    "file:///data/a",
+    "FILE:/data/a",
     "s3://bucket/a",
     "git+ssh://a/b",
 ]
