@@ -7,6 +7,7 @@ from typing import Any
 from django import forms
 from django.core.exceptions import ValidationError
 from django.forms.fields import InvalidJSONInput
+from unfold.widgets import UnfoldAdminTextInputWidget
 
 from datasets_app.errors import InputError
 from datasets_app.strict_json import json_object
@@ -32,6 +33,12 @@ class JSONObjectField(forms.JSONField):
             return InvalidJSONInput(data)
 
 
-def comma_separated(text: str) -> list[str]:
-    """The names in a text with commas between them."""
-    return [name for part in text.split(",") if (name := part.strip())]
+class NamesField(forms.CharField):
+    """Names with commas between them; its value is their list."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{"required": False, "max_length": 4096, "widget": UnfoldAdminTextInputWidget, **kwargs})
+
+    def clean(self, value: Any) -> Any:
+        """The list."""
+        return [name for part in super().clean(value).split(",") if (name := part.strip())]

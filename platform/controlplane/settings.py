@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from datetime import timedelta
 from typing import Any
 
-import structlog
 from django.core.exceptions import ImproperlyConfigured
 
 from controlplane.compute import COMPUTE, COMPUTE_DEFAULT, LEASE_SECONDS, RUN_LIMITS  # noqa: F401
 from controlplane.env import DATA, LOCAL, ROOT, broker_socket, env, has_own_broker, matching, share
-from controlplane.limits import MAX_PLACES, engine_places
+from controlplane.limits import INFER_PLACES, USER_PLACES  # noqa: F401
+from controlplane.logs import LOGGING  # noqa: F401
 from controlplane.navigation import UNFOLD  # noqa: F401
 
 matching("SWITCHYARD_ENV", "local|production", "local or production")
@@ -180,12 +179,6 @@ REST_FRAMEWORK = {
     "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
     "URL_FORMAT_OVERRIDE": None,
 }
-INFER_PLACES = env.int("SWITCHYARD_INFER_PLACES") or engine_places()
-USER_PLACES = env.int("SWITCHYARD_USER_PLACES") or math.ceil(INFER_PLACES / 2)
-if not (1 <= INFER_PLACES <= MAX_PLACES and 1 <= USER_PLACES <= INFER_PLACES):
-    raise ImproperlyConfigured(
-        f"SWITCHYARD_INFER_PLACES must be 1 to {MAX_PLACES}, and SWITCHYARD_USER_PLACES no more than that."
-    )
 REST_KNOX = {"TOKEN_TTL": None}
 SPECTACULAR_SETTINGS = {
     "TITLE": "Switchyard",
@@ -302,25 +295,3 @@ if env.str("SWITCHYARD_ENGINE") not in ENGINES:
     raise ImproperlyConfigured(f"SWITCHYARD_ENGINE must be one of {', '.join(ENGINES)}.")
 ENGINE = ENGINES[env.str("SWITCHYARD_ENGINE")]
 ENGINE_ON_MODAL = env.str("SWITCHYARD_ENGINE") == "modal"
-
-structlog.configure(
-    processors=[
-        structlog.stdlib.filter_by_level,
-        structlog.contextvars.merge_contextvars,
-        # A line of the log as any other. By default the values of local variables are rendered, also those of requests.
-        structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
-    ],
-    logger_factory=structlog.stdlib.LoggerFactory(),
-    cache_logger_on_first_use=True,
-)
-
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {
-        "line": {"class": "datasets_app.log.Formatter", "format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}
-    },
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "root": {"handlers": ["console"], "level": env.str("SWITCHYARD_LOG_LEVEL")},
-    "loggers": {name: {"level": "WARNING"} for name in ("axes", "django_structlog", "httpx", "httpcore")},
-}

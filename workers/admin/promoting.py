@@ -8,18 +8,13 @@ from django import forms
 from unfold.forms import BaseDialogForm
 from unfold.widgets import UnfoldAdminTextInputWidget
 
-from datasets_app.admin.forms import comma_separated
+from datasets_app.admin.forms import NamesField
 
 
 class PromotionForm(BaseDialogForm):  # type: ignore[misc]
     """What may be lost, and why nothing is compared."""
 
-    drop = forms.CharField(
-        required=False,
-        max_length=4096,
-        widget=UnfoldAdminTextInputWidget,
-        help_text="Classes that serve and may be lost, with commas between them.",
-    )
+    drop = NamesField(help_text="Classes that serve and may be lost, with commas between them.")
     force_reason = forms.CharField(
         required=False,
         max_length=500,
@@ -30,8 +25,7 @@ class PromotionForm(BaseDialogForm):  # type: ignore[misc]
     @property
     def asked(self) -> dict[str, Any]:
         """The arguments of the service."""
-        wish = self.cleaned_data
-        return {"drop": comma_separated(wish["drop"]), "force_reason": wish["force_reason"] or None}
+        return {"drop": self.cleaned_data["drop"], "force_reason": self.cleaned_data["force_reason"] or None}
 
 
 DIALOG = {

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from django.contrib.auth.models import User
 from django.db import transaction
 
-from adapters.backbone.spec import fingerprint, pixel_budget
-from adapters.models import Adapter, AdapterVersion
+from adapters.models import Adapter
 from adapters.models.adapter import NONE_LABEL
 from adapters.promotion.criteria import check_drop, promotion_criteria
 from adapters.selectors import champion
-from adapters.services import base_spec, check_adapter, configured_base, record_version, register_adapter, store_files
+from adapters.services import check_adapter, configured_base, record_version, register_adapter, store_files
 from datasets_app.errors import InputError, naming
-from datasets_app.models import RoutingDataset, SourceDataset
+from datasets_app.models import SourceDataset
 from datasets_app.names import check_name
 from datasets_app.places import is_place
 from datasets_app.services import read_source, record_source, register_source
@@ -29,8 +27,8 @@ from workers.kinds.generate_dataset import check_classes
 from workers.kinds.preprocess import check_pixels
 from workers.kinds.train import check_config
 from workers.models import Pipeline, Run
-from workers.selectors import find_dataset
 from workers.services.launching import validate
+from workers.services.lineage import Lineage, serving_lineage
 from workers.services.pipelines import (
     Plan,
     Step,
@@ -41,24 +39,6 @@ from workers.services.pipelines import (
     launch_plan,
     router_steps,
 )
-
-KEPT = ("negatives", "sources", "samples_per_class", "split", "seed", "system", "human")
-
-
-@dataclass(frozen=True)
-class Lineage:
-    """How a router came to be, so that its successor differs in what is meant to differ only.
-
-    `labels` are the experts that it may name, `drawn` the parameters of its routing dataset, `max_pixels` those it sees
-    of a screenshot (None: what its base does), and `held_out` is how many samples of each class are held out.
-    """
-
-    router: str = "router"
-    labels: tuple[str, ...] = ()
-    drawn: dict[str, Any] = field(default_factory=dict)
-    train: dict[str, Any] = field(default_factory=dict)
-    max_pixels: int | None = None
-    held_out: int = 0
 
 
 def add_expert(
@@ -107,7 +87,7 @@ def add_expert(
     wish |= asked(margin=margin, floor=floor, drop=drop)
     if pipeline and (done := fulfilled(Pipeline.Kind.ADD_EXPERT, check_name(pipeline, "pipeline name"), policy, wish)):
         return done
-    before = _lineage()
+    before = serving_lineage()
     pixels = _pixels(before, max_pixels)
     labels = tuple(dict.fromkeys((*(label for label in before.labels if label not in (drop or ())), name)))
     drawn = _drawn(before, labels, _negatives(negatives, drop), samples_per_class, seed)
@@ -175,7 +155,7 @@ def retrain_router(
         done := fulfilled(Pipeline.Kind.RETRAIN_ROUTER, check_name(pipeline, "pipeline name"), policy, wish)
     ):
         return done
-    before = _lineage()
+    before = serving_lineage()
     pixels = _pixels(before, max_pixels)
     router_train = before.train | (train or {})
     check_config(router_train, "train")
@@ -221,46 +201,11 @@ def _policy(live: str) -> str:
     return live
 
 
-def _lineage() -> Lineage:
-    """Of the serving router; where none serves, every expert that could be routed to is a class."""
-    serving = champion()
-    if serving is None:
-        ready = Adapter.objects.filter(kind=Adapter.Kind.EXPERT, source__isnull=False, current__isnull=False)
-        return Lineage(labels=tuple(ready.values_list("name", flat=True)))
-    return lineage_of(serving.router)
-
-
-def lineage_of(router: AdapterVersion) -> Lineage:
-    """From the runs that made it; of imported files only the labels are known, and whether they are activated."""
-    way = {"activated": True} if router.card.get("invocation") else {}
-    labels = tuple(label for label in router.card["labels"] if label != NONE_LABEL)
-    pixels = _own_pixels(router)
-    trained = router.runs.filter(kind=Run.Kind.TRAIN).order_by("id").first()
-    if trained is None:
-        return Lineage(router.adapter.name, labels, train=way, max_pixels=pixels)
-    config = trained.params["config"]
-    try:
-        dataset = find_dataset(trained.params["dataset"])
-    except InputError:
-        return Lineage(router.adapter.name, labels, train=config, max_pixels=pixels)
-    made = Run.objects.filter(kind=Run.Kind.GENERATE_DATASET, routing_dataset__name=dataset.name).last()
-    drawn = {key: made.params[key] for key in KEPT if made.params.get(key) is not None} if made else {}
-    counts = dataset.metadata.get("counts", {}).get("eval", {}) if isinstance(dataset, RoutingDataset) else {}
-    return Lineage(router.adapter.name, labels, drawn, config, pixels, min(counts.values(), default=0))
-
-
 def _pixels(before: Lineage, given: int | None) -> int | None:
     """The most that the new router sees of a screenshot: what is given, or what the serving one does."""
     pixels = before.max_pixels if given is None else given
     check_pixels(pixels)
     return pixels
-
-
-def _own_pixels(router: AdapterVersion) -> int | None:
-    """The most pixels that it sees of a screenshot, None if that is what its base does."""
-    own: int | None = router.card.get("max_pixels")
-    is_usual = own == pixel_budget(base_spec())[1]
-    return None if is_usual or router.card.get("base") != fingerprint(base_spec()) else own
 
 
 def _drawn(

@@ -18,7 +18,7 @@ from datasets_app.errors import InputError
 from workers.kinds.generate_dataset import Params as DrawParams
 from workers.kinds.generate_dataset import check_enough, classes
 from workers.models import Pipeline, Run
-from workers.services.adding import Lineage, lineage_of
+from workers.services.lineage import Lineage, lineage_of
 from workers.services.pipelines import Plan, Step, asked, launch_plan
 
 
