@@ -67,7 +67,7 @@ UNSUPPORTED = frozenset(
 """Fields that change what the adapter computes, unless they are off."""
 
 # Values of init_lora_weights that leave the base as it is. Others (PiSSA, OLoRA, CorDA, LoRA-GA, LoftQ) take from its
-# weights what A and B begin with, so that the adapter belongs to a base that nobody else has.
+# weights what A and B begin with, so that the adapter fits its own changed base only.
 PLAIN_INITS = (None, True, False, "gaussian", "orthogonal", "eva", "mica")
 
 

@@ -32,12 +32,12 @@ class Admission:
         self._full_until = 0.0
 
     def check(self) -> None:
-        """EngineBusy if nobody finds a place now."""
+        """EngineBusy if no place is free."""
         if time.monotonic() < self._full_until or self._taken.total() >= self._places:
             raise EngineBusy("The engine is full: try again later.")
 
     def hold(self) -> None:
-        """Let nobody in for a moment: the engine has just said that it is full."""
+        """Refuse everything for a moment: the engine has just said that it is full."""
         self._full_until = time.monotonic() + HOLD_S
 
     def enter(self, client: str) -> Place:

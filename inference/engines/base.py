@@ -31,7 +31,7 @@ class EngineBusy(EngineError):  # noqa: N818
 
 
 def retry_after(seconds: float = 2.0) -> str:
-    """Whole seconds for a `Retry-After`, up to three times as many: whoever is refused together comes back apart."""
+    """Whole seconds for a `Retry-After`, up to thrice as many, so that clients refused together come back apart."""
     return str(math.ceil(random.uniform(seconds, 3 * seconds)))
 
 

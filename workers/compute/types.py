@@ -124,7 +124,7 @@ class Compute(Protocol):
         """
 
     def missing(self) -> str:
-        """What it lacks to be used at all, told without asking it: a sentence, or '' if it lacks nothing."""
+        """What it lacks to be used at all, without asking it: a sentence, or '' if it lacks nothing."""
 
     def problems(self) -> list[str]:
         """What keeps jobs from running, a sentence each that says what to do; empty if nothing does."""

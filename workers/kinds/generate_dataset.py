@@ -110,7 +110,7 @@ def _check_apart(found: list[tuple[str, SourceDataset]]) -> None:
 
 
 def screens_of(found: list[tuple[str, SourceDataset]]) -> dict[str, int | None]:
-    """The different screens of each class, None where nobody has counted them."""
+    """The different screens of each class, None where they are not counted."""
     counted: dict[str, int | None] = {}
     for label, source in found:
         before = counted.get(label, 0)

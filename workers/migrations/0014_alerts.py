@@ -30,7 +30,7 @@ class Migration(migrations.Migration):
                 ("key", models.CharField(help_text="What happened; recorded once.", max_length=128, unique=True)),
                 ("level", models.CharField(choices=[("info", "Info"), ("alert", "Alert")], max_length=8)),
                 ("text", models.TextField()),
-                ("details", models.JSONField(default=dict, help_text="What a webhook is told besides.")),
+                ("details", models.JSONField(default=dict, help_text="Further facts, for the webhook.")),
                 ("created_at", models.DateTimeField(auto_now_add=True)),
                 ("read_at", models.DateTimeField(blank=True, help_text="Empty: unread.", null=True)),
             ],

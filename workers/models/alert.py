@@ -1,4 +1,4 @@
-"""The inbox: what people are told."""
+"""The inbox of alerts and ends of pipelines."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Alert(models.Model):
     key = models.CharField(max_length=128, unique=True, help_text="What happened; recorded once.")
     level = models.CharField(max_length=8, choices=Level)
     text = models.TextField()
-    details = models.JSONField(default=dict, help_text="What a webhook is told besides.")
+    details = models.JSONField(default=dict, help_text="Further facts, for the webhook.")
     created_at = models.DateTimeField(auto_now_add=True)
     read_at = models.DateTimeField(null=True, blank=True, help_text="Empty: unread.")
 

@@ -17,7 +17,7 @@ from workers.recipes.sizing import SAMPLES, counts, held_out
 @dataclass(frozen=True)
 class ClassSize:
     """The different screens of a class, how many of them are held out to evaluate on, and the smallest margin that so
-    many can show; None where nobody has counted the screens."""
+    many can show; None where the screens are not counted."""
 
     label: str
     screens: int | None

@@ -1,4 +1,4 @@
-"""Parties that take turns, so that nobody's work keeps the others waiting."""
+"""Parties that take turns, so that no one's work keeps the others waiting."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether this machine has a token of Modal's, told without the client, which web processes never load."""
+"""Whether this machine has a token of Modal's, without the client, which web processes never load."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _profile() -> dict[str, object]:
     file = Path(os.environ.get("MODAL_CONFIG_PATH") or Path.home() / ".modal.toml")
     try:
         profiles = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RuntimeError):  # RuntimeError: nobody's home
+    except (OSError, ValueError, RuntimeError):  # RuntimeError: there is no home folder
         return {}
     tables = {name: table for name, table in profiles.items() if isinstance(table, dict)}
     active = next((name for name, table in tables.items() if table.get("active") is True), "default")
